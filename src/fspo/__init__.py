@@ -1,0 +1,47 @@
+"""fspo: a language model that learns from a few choices how a person likes to be answered.
+
+The names below are loaded when they are first used, so that `import fspo` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from fspo.errors import FspoError
+    from fspo.learning.scoring import completion_logps
+    from fspo.learning.tree import EpisodeTree
+    from fspo.models import load_model
+    from fspo.preferences.reading import load_preferences
+    from fspo.preferences.records import Episode, Preference, Preferences, User
+
+_HOME = {
+    "Episode": "fspo.preferences.records",
+    "EpisodeTree": "fspo.learning.tree",
+    "FspoError": "fspo.errors",
+    "Preference": "fspo.preferences.records",
+    "Preferences": "fspo.preferences.records",
+    "User": "fspo.preferences.records",
+    "completion_logps": "fspo.learning.scoring",
+    "load_model": "fspo.models",
+    "load_preferences": "fspo.preferences.reading",
+}
+
+__all__ = [
+    "Episode",
+    "EpisodeTree",
+    "FspoError",
+    "Preference",
+    "Preferences",
+    "User",
+    "completion_logps",
+    "load_model",
+    "load_preferences",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    if name not in _HOME:
+        raise AttributeError(f"module 'fspo' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

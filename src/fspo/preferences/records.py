@@ -1,0 +1,115 @@
+"""What a user prefers: the records that every other room works with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fspo.errors import FspoError
+
+
+@dataclass(frozen=True)
+class Preference:
+    """One choice of one user: to `prompt`, the answer `chosen` was liked better than `rejected`.
+
+    Attributes:
+        prompt: what was asked; may be empty.
+        chosen: the answer that the user prefers.
+        rejected: the other answer.
+        row: where it was read (file and row), for error messages; not part of its identity.
+        extra: any further columns, kept as they are.
+    """
+
+    prompt: str
+    chosen: str
+    rejected: str
+    row: str = field(default="", compare=False, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Some preferences of one user in order: the shots, then what is to be predicted (last)."""
+
+    user_id: str
+    preferences: Sequence[Preference]
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody with preferences.
+
+    Attributes:
+        user_id: the name that preferences refer to.
+        description: who the user is, in words; hidden from every method but the oracle.
+        attributes: what was measured or set about the user, for judges and groups.
+        split: "train", "validation" or "test"; "" where users are not split.
+    """
+
+    user_id: str
+    description: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    split: str = ""
+
+
+class Preferences:
+    """A preference dataset: each user's preferences in order, and what is known of the users.
+
+    Iterating gives `(user_id, Preference)` row by row; `by_user[user_id]` is one user's list.
+    """
+
+    def __init__(
+        self,
+        by_user: Mapping[str, Sequence[Preference]],
+        users: Iterable[User] = (),
+        source: str = "",
+    ) -> None:
+        self.by_user: dict[str, list[Preference]] = {u: list(p) for u, p in by_user.items()}
+        known = {user.user_id: user for user in users}
+        self.users: dict[str, User] = {u: known.get(u, User(u)) for u in self.by_user}
+        self.source = source
+
+    def __len__(self) -> int:
+        return sum(len(preferences) for preferences in self.by_user.values())
+
+    def __iter__(self) -> Iterator[tuple[str, Preference]]:
+        for user_id, preferences in self.by_user.items():
+            for preference in preferences:
+                yield user_id, preference
+
+    def of(self, split: str) -> Preferences:
+        """The preferences of the users of one split."""
+        kept = [user for user in self.users.values() if user.split == split]
+        return Preferences({u.user_id: self.by_user[u.user_id] for u in kept}, kept, self.source)
+
+    def episode(self, user_id: str, shots: int = 8, seed: int | Sequence[int] = 0) -> Episode:
+        """Draws `shots` + 1 of a user's preferences in random order, no prompt twice.
+
+        Args:
+            user_id: whose preferences.
+            shots: how many come before the last one, which is the target.
+            seed: what the draw depends on; the same seed draws the same episode.
+
+        Raises:
+            FspoError: if the user is unknown, or has preferences on too few different prompts.
+        """
+        if user_id not in self.by_user:
+            raise FspoError(f"{self.source or 'preferences'}: there is no user {user_id!r}")
+        generator = np.random.default_rng(seed)
+        rows = self.by_user[user_id]
+        drawn: list[Preference] = []
+        prompts: set[str] = set()
+        for index in generator.permutation(len(rows)):
+            if rows[index].prompt not in prompts:
+                prompts.add(rows[index].prompt)
+                drawn.append(rows[index])
+            if len(drawn) == shots + 1:
+                return Episode(user_id, drawn)
+        raise FspoError(
+            f"{self.source or 'preferences'}: user {user_id!r} has preferences on {len(drawn)} "
+            f"different prompts; an episode of {shots} shots needs {shots + 1}. "
+            "Ask for fewer shots, or leave this user out."
+        )
