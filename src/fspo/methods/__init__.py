@@ -1,0 +1,1 @@
+"""The ways to answer a user, behind one small interface."""

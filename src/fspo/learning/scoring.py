@@ -1,0 +1,172 @@
+"""Reads a model's log-probabilities off trees, several in one forward pass.
+
+Only the rows that predict a response token go through the output layer, a few at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fspo.learning.tree import EpisodeTree
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Head = Callable[["Tensor"], "Tensor"]
+
+_ROWS_AT_ONCE = 256
+
+
+def completion_logps(model: nn.Module, trees: Sequence[EpisodeTree]) -> list[tuple[Tensor, Tensor]]:
+    """Prices the chosen and the rejected response of every target of every tree.
+
+    Args:
+        model: a causal language model of transformers, with or without a LoRA adapter.
+        trees: made by `EpisodeTree.from_episode` with this model's tokenizer.
+
+    Returns:
+        For each tree, two float tensors of shape (targets,): the summed log-probs, in nats and
+        with the end-of-text token, of the chosen and of the rejected responses, in order.
+        Gradients flow to whatever of the model requires them.
+    """
+    return [(logps[0::2], logps[1::2]) for logps in response_logps(model, trees)]
+
+
+def response_logps(model: nn.Module, trees: Sequence[EpisodeTree]) -> list[Tensor]:
+    """The same for every response: for each tree, a float tensor of shape (responses,)."""
+    import torch
+
+    causal: Any = _causal_model(model)
+    hidden = _hidden_states(causal, trees)
+    rows = [
+        index * hidden.shape[1] + row
+        for index, tree in enumerate(trees)
+        for response in tree.responses
+        for row in response.rows
+    ]
+    targets = [t for tree in trees for response in tree.responses for t in response.tokens]
+    device = hidden.device
+    logps = _row_logps(
+        hidden.flatten(0, 1)[torch.tensor(rows, device=device)],
+        torch.tensor(targets, device=device),
+        _head(causal),
+        trainable=any(p.requires_grad for p in causal.get_output_embeddings().parameters()),
+    )
+    lengths = [len(response.tokens) for tree in trees for response in tree.responses]
+    sums = torch.stack([part.sum() for part in logps.split(lengths)])
+    return list(sums.split([len(tree.responses) for tree in trees]))
+
+
+def _causal_model(model: Any) -> Any:  # noqa: ANN401 - some PreTrainedModel
+    """The transformers model itself, out of the adapter that may be wrapped around it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _hidden_states(causal: Any, trees: Sequence[EpisodeTree]) -> Tensor:  # noqa: ANN401
+    """The last hidden states, float (trees, longest tree, width), of the padded trees."""
+    import torch
+
+    length = max(len(tree) for tree in trees)
+    tokens = np.zeros((len(trees), length), np.int64)
+    positions = np.zeros((len(trees), length), np.int64)
+    # Padding sees itself: a row that sees nothing would be NaN in some attention kernels.
+    visible = np.broadcast_to(np.eye(length, dtype=bool), (len(trees), length, length)).copy()
+    for index, tree in enumerate(trees):
+        tokens[index, : len(tree)] = tree.tokens
+        positions[index, : len(tree)] = tree.positions
+        visible[index, : len(tree), : len(tree)] = tree.visible()
+    device = causal.device
+    position_ids = torch.from_numpy(positions).to(device)
+    hidden: Tensor = causal.base_model(
+        input_ids=torch.from_numpy(tokens).to(device),
+        position_ids=position_ids,
+        attention_mask=_masks(causal, torch.from_numpy(visible).to(device), position_ids),
+        use_cache=False,
+    ).last_hidden_state
+    return hidden
+
+
+def _masks(causal: Any, visible: Tensor, positions: Tensor) -> Tensor | dict[str, Tensor]:  # noqa: ANN401
+    """The mask in the form that the model takes: one, or one for each type of attention layer."""
+    config = causal.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or [])
+    full = _as_mask(causal, visible)
+    if not window or kinds == {"full_attention"}:
+        return full
+    distance = positions[:, :, None] - positions[:, None, :]
+    sliding = _as_mask(causal, visible & (distance < window))
+    if not kinds:
+        return sliding
+    return {"full_attention": full, "sliding_attention": sliding}
+
+
+def _as_mask(causal: Any, visible: Tensor) -> Tensor:  # noqa: ANN401
+    """Bool (trees, 1, length, length) for kernels that take it; for others what is to be added."""
+    import torch
+
+    mask = visible[:, None]
+    if causal.config._attn_implementation == "sdpa":
+        return mask
+    smallest = torch.finfo(causal.dtype).min
+    return torch.zeros(mask.shape, dtype=causal.dtype, device=mask.device).masked_fill(
+        ~mask, smallest
+    )
+
+
+def _head(causal: Any) -> Head:  # noqa: ANN401
+    """Hidden states to logits, as the model's own forward pass does it."""
+    output = causal.get_output_embeddings()
+    config = causal.config.get_text_config()
+    soft_cap = getattr(config, "final_logit_softcapping", None)
+
+    def head(hidden: Tensor) -> Tensor:
+        logits: Tensor = output(hidden)
+        return soft_cap * (logits / soft_cap).tanh() if soft_cap else logits
+
+    return head
+
+
+def _logp(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
+    logits = head(hidden).float()
+    picked: Tensor = logits.gather(1, targets[:, None])[:, 0]
+    return picked - logits.logsumexp(1)
+
+
+def _row_logps(hidden: Tensor, targets: Tensor, head: Head, trainable: bool) -> Tensor:
+    """The log-prob of each target given its row, float (rows,), a chunk of rows at a time.
+
+    Args:
+        hidden: float (rows, width).
+        targets: int64 (rows,).
+        head: hidden states to logits.
+        trainable: whether the head's own weights need gradients.
+    """
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    chunks = list(zip(hidden.split(_ROWS_AT_ONCE), targets.split(_ROWS_AT_ONCE), strict=True))
+    if not (torch.is_grad_enabled() and (trainable or hidden.requires_grad)):
+        return torch.cat([_logp(h, t, head) for h, t in chunks])
+    if trainable:
+        return torch.cat([checkpoint(_logp, h, t, head, use_reentrant=False) for h, t in chunks])
+    return torch.cat([_frozen_head_logp(h, t, head) for h, t in chunks])
+
+
+def _frozen_head_logp(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
+    """`_logp` that keeps no logits for the backward pass, for a head that does not learn.
+
+    A row's log-prob depends on that row alone, so its gradient with respect to the row can be taken
+    at once; what comes back later is one number for each row, to multiply it with.
+    """
+    import torch
+
+    with torch.enable_grad():
+        row = hidden.detach().requires_grad_()
+        logp = _logp(row, targets, head)
+        (slope,) = torch.autograd.grad(logp.sum(), row)
+    # Equal to logp in value, and to slope in its derivative by hidden.
+    return logp.detach() + ((hidden - hidden.detach()) * slope).sum(1)

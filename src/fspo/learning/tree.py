@@ -1,0 +1,312 @@
+"""An episode as tokens: one chain that is read once, with branches for the alternatives.
+
+The chain is question, preferred response, dispreferred response, next question, ... What comes
+before the k-th preferred response in it is exactly the context in which both responses of the k-th
+pair are to be priced. The preferred one is priced on the chain itself; the dispreferred one on a
+branch that leaves the chain where the preferred one starts:
+
+    chain     [lead 0][chosen 0][link][rejected 0][lead 1][chosen 1] ...
+    branches          [rejected 0]                        [rejected 1] ...
+
+A tree knows token ids, positions and who sees whom. It knows nothing about models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fspo.errors import FspoError
+from fspo.learning.templates import DISPREFERRED, Block, blocks, neutralize
+from fspo.preferences.records import Episode, Preference
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Tokens = list[int]
+Ints = npt.NDArray[np.int64]
+
+
+class Response(NamedTuple):
+    """A response in a tree.
+
+    Attributes:
+        start: the position of its first token.
+        tokens: its token ids, end-of-text included.
+        rows: the indices of the tree's tokens that predict them, one for each.
+    """
+
+    start: int
+    tokens: Tokens
+    rows: Tokens
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeTree:
+    """The tree of one episode; make it with `from_episode` or `from_candidates`.
+
+    Attributes:
+        user_id: whose episode it is.
+        tokens: int64 (length,): the chain, then the branches one after the other.
+        positions: int64 (length,): each token's distance from the root along its own path.
+        branch: int64 (length,): 0 on the chain, b > 0 on the b-th branch.
+        leaves: int64 (branches + 1,): the position at which each branch leaves the chain, which is
+            how much of the chain it sees (entry 0, the chain's own, is its length).
+        responses: what is to be priced: chosen 0, rejected 0, chosen 1, ...; or the candidates.
+        dropped: how many shots were left out at the front because the context is full.
+    """
+
+    user_id: str
+    tokens: Ints
+    positions: Ints
+    branch: Ints
+    leaves: Ints
+    responses: list[Response]
+    dropped: int = 0
+
+    @classmethod
+    def from_episode(
+        cls,
+        episode: Episode,
+        tokenizer: PreTrainedTokenizerBase,
+        template: str = "chain",
+        max_length: int | None = None,
+    ) -> EpisodeTree:
+        """Builds the tree that prices the chosen and the rejected response of each target.
+
+        Args:
+            episode: the shots and the target, in order.
+            tokenizer: its `eos_token_id` ends each response.
+            template: "chain" (every preference is a target, after all that come before it) or
+                "paper" (the last one is the target).
+            max_length: the longest path from the root, in tokens; by default the tokenizer's
+                `model_max_length`. Shots that do not fit are dropped from the front.
+
+        Raises:
+            FspoError: if the episode is empty, or its last preference does not fit alone.
+        """
+        read = _Reader(tokenizer)
+        limit = max_length or tokenizer.model_max_length
+        preferences = list(episode.preferences)
+        if not preferences:
+            raise FspoError(f"user {episode.user_id!r}: an episode needs at least one preference")
+        for dropped in range(len(preferences)):
+            pairs = _pairs(blocks(preferences[dropped:], template), read)
+            tree = _grow(episode.user_id, pairs, read, dropped)
+            if tree.longest_path <= limit:
+                return tree
+        raise FspoError(
+            f"{preferences[-1].row or 'preference'}: user {episode.user_id!r}: prompt and response "
+            f"take {tree.longest_path} tokens without any shot; the context holds {limit}. "
+            "Shorten the texts, leave the row out, or take a model with a longer context."
+        )
+
+    @classmethod
+    def from_candidates(
+        cls,
+        user_id: str,
+        shots: Sequence[Preference],
+        prompt: str,
+        candidates: Sequence[str],
+        tokenizer: PreTrainedTokenizerBase,
+        template: str = "chain",
+        max_length: int | None = None,
+    ) -> EpisodeTree:
+        """Builds a tree that prices any number of candidate answers to one prompt after the shots.
+
+        Arguments and faults are as in `from_episode`; the responses are the candidates in order.
+        """
+        read = _Reader(tokenizer)
+        answers = read.responses(candidates)
+        room = max(len(answer) for answer in answers)
+        context, dropped = context_tokens(
+            user_id, shots, prompt, tokenizer, template, max_length, room
+        )
+        growing = _Growing(context)
+        for answer in answers:
+            growing.leave_with(answer)
+        return growing.finish(user_id, dropped)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def longest_path(self) -> int:
+        """The tokens of context that the tree takes: its longest path, end-of-text included."""
+        return max(response.start + len(response.tokens) for response in self.responses)
+
+    @property
+    def contexts(self) -> list[Tokens]:
+        """For each target, the token ids of all that comes before its responses."""
+        return [self.tokens[: response.start].tolist() for response in self.responses[0::2]]
+
+    @property
+    def chosen(self) -> list[Tokens]:
+        """For each target, the token ids of the preferred response, end-of-text included."""
+        return [response.tokens for response in self.responses[0::2]]
+
+    @property
+    def rejected(self) -> list[Tokens]:
+        """For each target, the token ids of the dispreferred response, end-of-text included."""
+        return [response.tokens for response in self.responses[1::2]]
+
+    def visible(self) -> npt.NDArray[np.bool_]:
+        """Who sees whom: entry (i, j) says whether token j is on token i's path to the root.
+
+        Returns:
+            bool (length, length).
+        """
+        earlier = self.positions[None, :] <= self.positions[:, None]
+        own = self.branch[None, :] == self.branch[:, None]
+        trunk = (self.branch == 0)[None, :]
+        before_leaving = self.positions[None, :] < self.leaves[self.branch][:, None]
+        mask: npt.NDArray[np.bool_] = earlier & (own | (trunk & before_leaving))
+        return mask
+
+
+def context_tokens(
+    user_id: str,
+    shots: Sequence[Preference],
+    prompt: str,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str = "chain",
+    max_length: int | None = None,
+    room: int = 1,
+) -> tuple[Tokens, int]:
+    """The token ids that lead up to an answer: the shots and the prompt, exactly as in training.
+
+    Args:
+        user_id: whose shots, for messages.
+        shots: in order; those that do not fit are dropped from the front.
+        prompt: what is asked.
+        tokenizer: as in `EpisodeTree.from_episode`.
+        template: "chain" or "paper".
+        max_length: tokens that the context holds; by default the tokenizer's limit.
+        room: how many of them must be left for the answer.
+
+    Returns:
+        The token ids, and how many shots were dropped.
+
+    Raises:
+        FspoError: if the prompt does not fit even without shots.
+    """
+    read = _Reader(tokenizer)
+    limit = max_length or tokenizer.model_max_length
+    for dropped in range(len(shots) + 1):
+        asked = [*shots[dropped:], Preference(prompt, "", "")]
+        *earlier, last = _pairs(blocks(asked, template), read)
+        before = [token for pair in earlier for token in pair.as_shot(read)]
+        context = [*read.start, *before, *last.lead]
+        if len(context) + room <= limit:
+            return context, dropped
+    raise FspoError(
+        f"user {user_id!r}: the prompt takes {len(context)} tokens without any shot and the "
+        f"answer {room}; the context holds {limit}. Shorten the prompt or the answer."
+    )
+
+
+class _Reader:
+    """Turns text into token ids; special tokens come only from us, never from the text."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self.end: int = tokenizer.eos_token_id
+        # Whatever this tokenizer puts at the start of a text (a beginning-of-text token, or
+        # nothing); an end token that some tokenizers add is ours to place.
+        self.start: Tokens = [t for t in tokenizer("")["input_ids"] if t != self.end]
+        self.link: Tokens = self.texts([DISPREFERRED])[0]
+
+    def texts(self, texts: Sequence[str]) -> list[Tokens]:
+        ids: list[Tokens] = self._tokenizer(
+            list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False
+        )["input_ids"]
+        return ids
+
+    def responses(self, responses: Sequence[str]) -> list[Tokens]:
+        return [[*ids, self.end] for ids in self.texts([neutralize(r) for r in responses])]
+
+
+class _Pair(NamedTuple):
+    """A block as tokens: what leads up to it, and both responses with their end token."""
+
+    lead: Tokens
+    chosen: Tokens
+    rejected: Tokens
+
+    def as_shot(self, read: _Reader) -> Tokens:
+        return [*self.lead, *self.chosen, *read.link, *self.rejected]
+
+
+def _pairs(written: Sequence[Block], read: _Reader) -> list[_Pair]:
+    # One call for all texts: a tokenizer's overhead is in the call, not in the text.
+    ids = read.texts([text for block in written for text in block])
+    return [
+        _Pair(lead, [*chosen, read.end], [*rejected, read.end])
+        for lead, chosen, rejected in zip(ids[0::3], ids[1::3], ids[2::3], strict=True)
+    ]
+
+
+def _grow(user_id: str, pairs: Sequence[_Pair], read: _Reader, dropped: int) -> EpisodeTree:
+    growing = _Growing(read.start)
+    for pair in pairs:
+        growing.chain += pair.lead
+        growing.target(pair)
+        if pair is not pairs[-1]:
+            growing.chain += [*read.link, *pair.rejected]
+    growing.chain.pop()  # the last end token is predicted, but predicts nothing
+    return growing.finish(user_id, dropped)
+
+
+class _Growing:
+    """A tree while it is built: the chain so far, and the branches that have left it."""
+
+    def __init__(self, chain: Tokens) -> None:
+        self.chain = list(chain)
+        self._branches: list[tuple[int, Tokens]] = []  # where it leaves, its tokens
+        self._responses: list[tuple[int, int, Tokens]] = []  # branch, start, tokens
+
+    def target(self, pair: _Pair) -> None:
+        """Puts the chosen response on the chain, and the rejected one on a branch beside it."""
+        self._responses.append((0, len(self.chain), pair.chosen))
+        self.leave_with(pair.rejected)
+        self.chain += pair.chosen
+
+    def leave_with(self, response: Tokens) -> None:
+        """Puts a response on a branch that leaves the chain here."""
+        self._branches.append((len(self.chain), response[:-1]))
+        self._responses.append((len(self._branches), len(self.chain), response))
+
+    def finish(self, user_id: str, dropped: int) -> EpisodeTree:
+        tokens = list(self.chain)
+        positions = list(range(len(self.chain)))
+        branch = [0] * len(self.chain)
+        begins = [0]
+        for number, (leave, ids) in enumerate(self._branches, 1):
+            begins.append(len(tokens))
+            tokens += ids
+            positions += range(leave, leave + len(ids))
+            branch += [number] * len(ids)
+        responses = [
+            Response(start, ids, _rows(start, len(ids), begins[number] if number else start))
+            for number, start, ids in self._responses
+        ]
+        leaves = [len(self.chain), *(leave for leave, _ in self._branches)]
+        return EpisodeTree(
+            user_id=user_id,
+            tokens=np.asarray(tokens, np.int64),
+            positions=np.asarray(positions, np.int64),
+            branch=np.asarray(branch, np.int64),
+            leaves=np.asarray(leaves, np.int64),
+            responses=responses,
+            dropped=dropped,
+        )
+
+
+def _rows(start: int, length: int, begin: int) -> Tokens:
+    # A response's first token is predicted by the chain's token before it, each further one by
+    # the response's own token before it, which are stored from index `begin` on.
+    return [start - 1, *range(begin, begin + length - 1)]

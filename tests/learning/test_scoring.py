@@ -1,0 +1,133 @@
+"""The tree against the definition: every prompt and response scored on its own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import FAMILIES, byte_tokenizer, small_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
+
+from fspo import Episode, EpisodeTree, Preference, completion_logps
+from fspo.learning.scoring import response_logps
+
+TOKENIZER = byte_tokenizer()
+MODELS = {family: small_model(family) for family in FAMILIES}
+
+HEADINGS = ["## Question\n", "\n\n## Preferred Response\nyes", "## Dispreferred Response", "# Task"]
+texts = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(HEADINGS)
+answers = texts.filter(bool) | st.sampled_from(["a", "é", "<|end|>", "日本"])
+preferences = st.builds(Preference, texts, answers, answers)
+episodes = st.builds(Episode, st.just("u"), st.lists(preferences, min_size=1, max_size=5))
+
+
+def separately(model: torch.nn.Module, context: list[int], response: list[int]) -> torch.Tensor:
+    """log pi(response | context) by a plain forward pass over the two, one after the other."""
+    logits = model(input_ids=torch.tensor([context + response])).logits[0].float()
+    logps = logits.log_softmax(-1)[len(context) - 1 : -1]
+    return logps.gather(1, torch.tensor(response)[:, None]).sum()
+
+
+def check_against_separate(model: torch.nn.Module, trees: list[EpisodeTree]) -> None:
+    for tree, (chosen, rejected) in zip(trees, completion_logps(model, trees), strict=True):
+        assert len(chosen) == len(rejected) == len(tree.contexts)
+        for k, context in enumerate(tree.contexts):
+            expected = separately(model, context, tree.chosen[k])
+            torch.testing.assert_close(chosen[k], expected, atol=1e-4, rtol=1e-6)
+            expected = separately(model, context, tree.rejected[k])
+            torch.testing.assert_close(rejected[k], expected, atol=1e-4, rtol=1e-6)
+
+
+@pytest.mark.parametrize("template", ["chain", "paper"])
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=15, deadline=None)
+@given(batch=st.lists(episodes, min_size=1, max_size=3))
+def test_equals_scoring_every_response_separately(
+    family: str, template: str, batch: list[Episode]
+) -> None:
+    trees = [EpisodeTree.from_episode(e, TOKENIZER, template) for e in batch]
+    with torch.no_grad():
+        check_against_separate(MODELS[family], trees)
+
+
+def gradients(model: torch.nn.Module, value: torch.Tensor) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    value.backward()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def margins(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """A loss that weighs each response otherwise, so that no gradient can hide behind another."""
+    chosen = torch.cat([c for c, _ in pairs])
+    rejected = torch.cat([r for _, r in pairs])
+    weights = torch.arange(1.0, len(chosen) + 1)
+    return (weights * chosen - weights.flip(0) * rejected).sum() / 100
+
+
+def with_lora(family: str) -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+        return get_peft_model(small_model(family), config)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=4, deadline=None)
+@given(batch=st.lists(episodes, min_size=1, max_size=2))
+def test_gradients_equal_those_of_scoring_separately(
+    family: str, lora: bool, batch: list[Episode]
+) -> None:
+    model = with_lora(family) if lora else small_model(family)
+    trees = [EpisodeTree.from_episode(e, TOKENIZER) for e in batch]
+    together = gradients(model, margins(completion_logps(model, trees)))
+    pairs = [
+        (
+            torch.stack(
+                [separately(model, c, y) for c, y in zip(t.contexts, t.chosen, strict=True)]
+            ),
+            torch.stack(
+                [separately(model, c, y) for c, y in zip(t.contexts, t.rejected, strict=True)]
+            ),
+        )
+        for t in trees
+    ]
+    apart = gradients(model, margins(pairs))
+    assert together.keys() == apart.keys()
+    for name, gradient in apart.items():
+        scale = max(1.0, gradient.abs().max().item())
+        torch.testing.assert_close(together[name], gradient, atol=1e-4 * scale, rtol=0)
+
+
+def test_many_rows_go_through_the_output_layer_in_chunks(tokenizer) -> None:
+    pair = Preference("q", "x" * 700, "y" * 300)
+    tree = EpisodeTree.from_episode(Episode("u", [pair, pair]), tokenizer)
+    with torch.no_grad():
+        check_against_separate(MODELS["llama"], [tree])
+
+
+def test_eager_attention_takes_the_same_tree(tokenizer) -> None:
+    model = small_model()
+    model.set_attn_implementation("eager")
+    pairs = [Preference("q", "yes", "no"), Preference("w", "nein", "ja")]
+    with torch.no_grad():
+        check_against_separate(model, [EpisodeTree.from_episode(Episode("u", pairs), tokenizer)])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shots=st.lists(preferences, max_size=3), prompt=texts, candidates=st.lists(answers, min_size=1)
+)
+def test_candidates_are_priced_as_targets_are(
+    shots: list[Preference], prompt: str, candidates: list[str]
+) -> None:
+    model = MODELS["llama"]
+    tree = EpisodeTree.from_candidates("u", shots, prompt, candidates, TOKENIZER)
+    with torch.no_grad():
+        (together,) = response_logps(model, [tree])
+        for answer, logp in zip(candidates, together, strict=True):
+            pair = Preference(prompt, answer, "other")
+            alone = EpisodeTree.from_episode(Episode("u", [*shots, pair]), TOKENIZER)
+            ((chosen, _),) = completion_logps(model, [alone])
+            torch.testing.assert_close(logp, chosen[-1], atol=1e-4, rtol=1e-6)
