@@ -284,7 +284,7 @@ def test_the_hidden_description_is_shown_as_hidden(page):
     assert "Likes it short." in page.text("div")
 
 
-def with_suffix(value: object, suffix: str) -> Any:  # noqa: ANN401
+def with_suffix(value: object, suffix: str) -> Any:
     """`value` with `suffix` at the end of every string in it."""
     if isinstance(value, str):
         return value + suffix
