@@ -179,7 +179,7 @@ def _base_of(adapter: Path) -> str:
     return str(base)
 
 
-def _with_adapter(model: PreTrainedModel, adapter: Path) -> Any:  # noqa: ANN401 - PeftModel
+def _with_adapter(model: PreTrainedModel, adapter: Path) -> Any:
     from peft import PeftModel
 
     if not (adapter / "adapter_model.safetensors").is_file():

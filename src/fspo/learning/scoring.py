@@ -60,12 +60,12 @@ def response_logps(model: nn.Module, trees: Sequence[EpisodeTree]) -> list[Tenso
     return list(sums.split([len(tree.responses) for tree in trees]))
 
 
-def _causal_model(model: Any) -> Any:  # noqa: ANN401 - some PreTrainedModel
+def _causal_model(model: Any) -> Any:
     """The transformers model itself, out of the adapter that may be wrapped around it."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _hidden_states(causal: Any, trees: Sequence[EpisodeTree]) -> Tensor:  # noqa: ANN401
+def _hidden_states(causal: Any, trees: Sequence[EpisodeTree]) -> Tensor:
     """The last hidden states, float (trees, longest tree, width), of the padded trees."""
     import torch
 
@@ -89,7 +89,7 @@ def _hidden_states(causal: Any, trees: Sequence[EpisodeTree]) -> Tensor:  # noqa
     return hidden
 
 
-def _masks(causal: Any, visible: Tensor, positions: Tensor) -> Tensor | dict[str, Tensor]:  # noqa: ANN401
+def _masks(causal: Any, visible: Tensor, positions: Tensor) -> Tensor | dict[str, Tensor]:
     """The mask in the form that the model takes: one, or one for each type of attention layer."""
     config = causal.config.get_text_config()
     window = getattr(config, "sliding_window", None)
@@ -104,7 +104,7 @@ def _masks(causal: Any, visible: Tensor, positions: Tensor) -> Tensor | dict[str
     return {"full_attention": full, "sliding_attention": sliding}
 
 
-def _as_mask(causal: Any, visible: Tensor) -> Tensor:  # noqa: ANN401
+def _as_mask(causal: Any, visible: Tensor) -> Tensor:
     """Bool (trees, 1, length, length) for kernels that take it; for others what is to be added."""
     import torch
 
@@ -117,7 +117,7 @@ def _as_mask(causal: Any, visible: Tensor) -> Tensor:  # noqa: ANN401
     )
 
 
-def _head(causal: Any) -> Head:  # noqa: ANN401
+def _head(causal: Any) -> Head:
     """Hidden states to logits, as the model's own forward pass does it."""
     output = causal.get_output_embeddings()
     config = causal.config.get_text_config()

@@ -1,0 +1,256 @@
+"""The command line: each command is a few lines that call one room."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fspo.errors import FspoError
+
+app = typer.Typer(
+    help="Few-shot preference optimization: a model that learns from a handful of choices how "
+    "a person likes to be answered.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at preference data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Seed = Annotated[int, typer.Option(help="Everything random depends on it.", min=0)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Text = str | None
+
+
+def main() -> None:
+    """Runs the command line; what a user can put right ends in one line and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except FspoError as error:
+        _complain(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _complain("interrupted; what was finished is kept")
+        sys.exit(130)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _complain(f"{error.filename}: {error.strerror}")
+        sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print it.")] = False) -> None:
+    if version:
+        from fspo import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for data, adapter, results and report.")],
+    recipe: Annotated[Path | None, typer.Option(help="Another recipe than the demo's.")] = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Synthesize, train, evaluate and report on the embedded model; goes on where it was."""
+    from fspo.demo import run_demo
+    from fspo.recipe import DEMO_RECIPE, DemoRecipe, read_recipe
+
+    _hush(quiet)
+    report_path = run_demo(read_recipe(DemoRecipe, recipe or DEMO_RECIPE, {}), out, seed)
+    print(report_path)
+
+
+@app.command()
+def synthesize(
+    domain: Annotated[str, typer.Argument(help="reviews")],
+    out: Annotated[Path, typer.Option(help="Folder for the preference dataset.")],
+    model: Text = None,
+    titles: int | None = None,
+    users: int | None = None,
+    preferences_per_user: int | None = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make synthetic users and their preferences; goes on where it was."""
+    from fspo.domains import load_domain
+    from fspo.recipe import SynthesizeRecipe, read_recipe
+    from fspo.synthesis.run import synthesize as run
+
+    _hush(quiet)
+    given = {
+        "domain": domain,
+        "model": model,
+        "titles": titles,
+        "users": users,
+        "preferences_per_user": preferences_per_user,
+    }
+    plan = read_recipe(SynthesizeRecipe, None, given)
+    made = run(
+        load_domain(plan.domain),
+        out,
+        model=plan.model,
+        titles=plan.titles,
+        users=plan.users,
+        preferences_per_user=plan.preferences_per_user,
+        seed=seed,
+    )
+    _show(made, as_json, str(out))
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path | None, typer.Argument(help="A recipe (YAML).")] = None,
+    data: Text = None,
+    out: Text = None,
+    model: Text = None,
+    adapter: Text = None,
+    objective: Annotated[Text, typer.Option(help="ipo, dpo or sft (Pref-FT).")] = None,
+    template: Annotated[Text, typer.Option(help="chain or paper.")] = None,
+    logps: Annotated[Text, typer.Option(help="sum or mean.")] = None,
+    beta: float | None = None,
+    shots: int | None = None,
+    episodes: int | None = None,
+    learning_rate: float | None = None,
+    seed: int | None = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from a checkpoint.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a policy on users' preferences, as a recipe says; flags win over the recipe."""
+    given = {key: value for key, value in locals().items() if key in _TRAIN_FLAGS}
+    from fspo.learning.train import train as run
+    from fspo.recipe import TrainRecipe, read_recipe
+
+    _hush(quiet)
+    print(run(read_recipe(TrainRecipe, recipe, given), resume))
+
+
+_TRAIN_FLAGS = (
+    "data",
+    "out",
+    "model",
+    "adapter",
+    "objective",
+    "template",
+    "logps",
+    "beta",
+    "shots",
+    "episodes",
+    "learning_rate",
+    "seed",
+)
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="A preference dataset with its users split.")],
+    policy: Annotated[Path, typer.Option(help="The folder that `fspo train` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for results.json and the answers.")],
+    recipe: Annotated[Path | None, typer.Option(help="What is measured (YAML).")] = None,
+    judge: Annotated[Text, typer.Option(help="The domain whose measures judge.")] = None,
+    shots: int | None = None,
+    users: int | None = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure preference accuracy by shots, and win rates over the base model."""
+    from fspo.evaluation.evaluate import evaluate as run
+    from fspo.recipe import EvaluateRecipe, read_recipe
+
+    _hush(quiet)
+    given = {"judge": judge, "shots": shots, "users": users}
+    results = run(data, policy, out, read_recipe(EvaluateRecipe, recipe, given), seed)
+    _show(results, as_json, str(out / "results.json"))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder with results.json.")],
+) -> None:
+    """Write report.html, one self-contained file, from a folder's results."""
+    from fspo.evaluation.report import report as run
+
+    print(run(folder))
+
+
+@app.command()
+def rank(
+    preferences: Annotated[Path, typer.Option(help="The user's preferences: a file or folder.")],
+    prompt: Annotated[str, typer.Option(help="What was asked.")],
+    answer: Annotated[list[str], typer.Option(help="A candidate; give two or more.")],
+    policy: Annotated[Path, typer.Option(help="The folder that `fspo train` wrote.")],
+    user: Annotated[Text, typer.Option(help="Whose preferences, where there are several.")] = None,
+    shots: Annotated[int | None, typer.Option(help="How many preferences to read.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Rank candidate answers as a user would, from that user's preferences."""
+    from fspo.evaluation.ranking import rank as run
+    from fspo.learning.policy import load_policy
+    from fspo.preferences.reading import load_preferences
+
+    _hush(quiet)
+    ranked = run(load_policy(policy), load_preferences(preferences), prompt, answer, user, shots)
+    if as_json:
+        print(json.dumps(ranked, ensure_ascii=False, indent=2))
+        return
+    for row in ranked:
+        print(f"{row['rank']}. {row['probability']:.2f}  {row['reward']:+.3f}  {row['answer']}")
+
+
+@app.command("import")
+def import_(
+    layout: Annotated[str, typer.Argument(help="Which released layout; a wrong one lists them.")],
+    source: Annotated[Path, typer.Argument(help="The released file or folder.")],
+    out: Annotated[Path, typer.Option(help="Folder for the preference dataset.")],
+    quiet: Quiet = False,
+) -> None:
+    """Turn one of the paper's released datasets into a preference dataset."""
+    from fspo.preferences.importing import import_released
+    from fspo.preferences.writing import save_preferences
+
+    _hush(quiet)
+    preferences = import_released(layout, source)
+    save_preferences(preferences, out, f"Imported from the released layout `{layout}`.")
+    print(out)
+
+
+@data_app.command("check")
+def check(
+    path: Annotated[Path, typer.Argument(help="A preference dataset: folder or file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Print counts per user, lengths, duplicates, ties and contradictions."""
+    from rich.console import Console
+
+    from fspo.preferences.checking import check_path, render
+
+    found = check_path(path)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        Console().print(render(found))
+
+
+def _show(result: Any, as_json: bool, place: str) -> None:
+    print(json.dumps(result, ensure_ascii=False, indent=2) if as_json else place)
+
+
+def _hush(quiet: bool) -> None:
+    from fspo.console import console
+
+    console.quiet = quiet
+
+
+def _complain(message: str) -> None:
+    print(f"fspo: {' '.join(message.split())}", file=sys.stderr)

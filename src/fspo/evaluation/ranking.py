@@ -1,0 +1,76 @@
+"""Ranks candidate answers by a user's implicit reward: the reward model as a tool of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fspo.errors import FspoError
+from fspo.preferences.records import Preferences
+
+if TYPE_CHECKING:
+    from fspo.learning.policy import Policy
+
+
+def rank(
+    policy: Policy,
+    preferences: Preferences,
+    prompt: str,
+    answers: Sequence[str],
+    user_id: str | None = None,
+    shots: int | None = None,
+) -> list[dict[str, Any]]:
+    """Ranks answers to a prompt as the user would, given the user's preferences as shots.
+
+    Args:
+        policy: what `fspo train` wrote.
+        preferences: the user's, among others perhaps.
+        prompt: what was asked.
+        answers: two or more candidates.
+        user_id: whose preferences; may be left out where there is one user.
+        shots: how many of the user's preferences are read, the last ones; default: as in training.
+
+    Returns:
+        Best first: `{"rank", "answer", "index", "reward", "probability"}`. The reward is the
+        implicit one (in units of beta nats; only differences mean something), the probability that
+        this is the user's favorite is its softmax over the candidates (Bradley-Terry, Plackett-
+        Luce); with the IPO objective it is not calibrated.
+
+    Raises:
+        FspoError: if the user is not clear, or there are fewer than two answers.
+    """
+    if len(answers) < 2:
+        raise FspoError("--answer: ranking takes at least two candidate answers")
+    for number, answer in enumerate(answers, 1):
+        if not answer.strip():
+            raise FspoError(f"--answer: candidate {number} is empty")
+    user = _one_user(preferences, user_id)
+    count = policy.settings.get("shots", 8) if shots is None else shots
+    rows = preferences.by_user[user]
+    examples = rows[max(0, len(rows) - count) :]
+    rewards = np.array(policy.rewards(user, examples, prompt, answers))
+    weights = np.exp(rewards - rewards.max())
+    probabilities = weights / weights.sum()
+    return [
+        {
+            "rank": place,
+            "answer": answers[index],
+            "index": int(index),
+            "reward": round(float(rewards[index]), 4),
+            "probability": round(float(probabilities[index]), 4),
+        }
+        for place, index in enumerate(np.argsort(-rewards, kind="stable"), 1)
+    ]
+
+
+def _one_user(preferences: Preferences, user_id: str | None) -> str:
+    users = sorted(preferences.by_user)
+    if user_id is None and len(users) == 1:
+        return users[0]
+    if user_id in preferences.by_user:
+        return str(user_id)
+    some = ", ".join(users[:5]) + (", ..." if len(users) > 5 else "")
+    asked = "say which with --user" if user_id is None else f"there is no user {user_id!r}"
+    raise FspoError(f"{preferences.source}: {asked}; it holds {len(users)} users: {some}")

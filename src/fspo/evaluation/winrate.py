@@ -1,0 +1,52 @@
+"""Win rate: how often a user would like a method's answer better than the base model's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fspo.console import track
+from fspo.files import write_json
+from fspo.methods.answering import Method, Task
+from fspo.preferences.records import User
+
+# What an answer is worth to a user: attributes and text to a number.
+Utility = Callable[[Mapping[str, Any], str], float]
+
+# Two answers whose worth differs by less than this are a tie.
+TIE = 0.05
+
+
+def write_answers(
+    method: Method, tasks: Sequence[Task], folder: Path, seed: int
+) -> list[list[str]]:
+    """Lets a method answer every task: for each task, its answers in the order of the prompts.
+
+    Answers are kept in `folder` as soon as they are there, so that an interrupted evaluation goes
+    on where it was, to the same answers.
+    """
+    size = method.tasks_at_once
+    parts = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+    answers: list[list[str]] = []
+    for number, part in enumerate(track(parts, f"answers: {method.name}", len(parts))):
+        path = folder / method.name.replace(" ", "-") / f"{number}.json"
+        if not path.is_file():
+            write_json(path, method.answer(part, _seed_of(seed, method.name, number)))
+        answers += json.loads(path.read_text(encoding="utf-8"))
+    return answers
+
+
+def outcome(utility: Utility, user: User, answer: str, other: str) -> float:
+    """1 if the user would like `answer` better than `other`, 0 if less, 0.5 for a tie."""
+    gap = utility(user.attributes, answer) - utility(user.attributes, other)
+    if abs(gap) < TIE:
+        return 0.5
+    return float(gap > 0)
+
+
+def _seed_of(*parts: object) -> int:
+    """A seed for each part of the work, so that none depends on what was done before it."""
+    return int(hashlib.sha256(repr(parts).encode()).hexdigest()[:8], 16)

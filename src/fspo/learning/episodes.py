@@ -1,0 +1,79 @@
+"""The episodes that a model is trained on: drawn from a seed, made into trees when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fspo.errors import FspoError
+from fspo.learning.tree import EpisodeTree
+from fspo.preferences.records import Preferences
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from fspo.recipe import TrainRecipe
+
+
+class EpisodeDataset:
+    """`recipe.episodes` trees; the i-th depends on the seed and i alone, so a run can resume.
+
+    Users take turns in random order. A user with fewer preferences than an episode wants gives a
+    shorter one; a user with a single preference is left out.
+    """
+
+    def __init__(
+        self, preferences: Preferences, tokenizer: PreTrainedTokenizerBase, recipe: TrainRecipe
+    ) -> None:
+        self._preferences = preferences
+        self._tokenizer = tokenizer
+        self._recipe = recipe
+        self._lengths = {
+            user: min(recipe.shots + 1, len({p.prompt for p in rows}))
+            for user, rows in preferences.by_user.items()
+        }
+        self.users = sorted(u for u, length in self._lengths.items() if length >= 2)
+        self.left_out = len(self._lengths) - len(self.users)
+        if not self.users:
+            raise FspoError(
+                f"{preferences.source or 'preferences'}: no user has preferences on two different "
+                "prompts; there is nothing to learn a user's taste from"
+            )
+
+    def __len__(self) -> int:
+        return self._recipe.episodes
+
+    def __getitem__(self, index: int) -> EpisodeTree:
+        turn, place = divmod(index, len(self.users))
+        order = np.random.default_rng([self._recipe.seed, turn]).permutation(len(self.users))
+        user = self.users[order[place]]
+        shots = self._lengths[user] - 1
+        episode = self._preferences.episode(user, shots, seed=[self._recipe.seed, index])
+        return EpisodeTree.from_episode(
+            episode, self._tokenizer, self._recipe.template, self._recipe.max_length
+        )
+
+
+def training_preferences(preferences: Preferences, split: str) -> Preferences:
+    """The users of `split`; all of them where the dataset does not split its users.
+
+    Raises:
+        FspoError: if users are split, but none is in `split`.
+    """
+    splits = sorted({user.split for user in preferences.users.values()} - {""})
+    if not splits:
+        return preferences
+    chosen = preferences.of(split)
+    if not chosen.by_user:
+        raise FspoError(
+            f"{preferences.source or 'preferences'}: no user is in split {split!r}; "
+            f"there are {', '.join(splits)}"
+        )
+    return chosen
+
+
+def collate(trees: Sequence[EpisodeTree]) -> dict[str, Sequence[EpisodeTree]]:
+    """A batch is a list of trees: padding is left to the scoring, which knows the mask."""
+    return {"trees": trees}

@@ -1,0 +1,56 @@
+"""What is minimized, from the log-probs of a policy and of the reference, target by target.
+
+With `h = (log pi(w) - log pi(l)) - (log ref(w) - log ref(l))`, w chosen and l rejected, each given
+the user's shots (PAPER: the preference loss of the target, shots in context):
+
+    ipo   (h - 1 / (2 beta))^2       Azar et al., arXiv 2310.12036, equation 17
+    dpo   -log sigmoid(beta h)       Rafailov et al., arXiv 2305.18290, equation 7
+    sft   -log pi(w)                 Pref-FT: fine-tuning on the preferred response
+
+Log-probs are summed over a response's tokens ("sum": the paper's code, with beta 0.01) or divided
+by their number ("mean": TRL's IPO, with beta around 0.1); beta belongs to the one or the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Objective = Literal["ipo", "dpo", "sft"]
+Reduction = Literal["sum", "mean"]
+
+
+def margin(
+    chosen: Tensor, rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor
+) -> Tensor:
+    """`h`: by how much more than the reference the policy prefers chosen, in nats.
+
+    Args:
+        chosen: float (targets,), the policy's log-probs; the other three likewise.
+        rejected: the policy's.
+        reference_chosen: the reference's.
+        reference_rejected: the reference's.
+
+    Returns:
+        float (targets,).
+    """
+    return (chosen - rejected) - (reference_chosen - reference_rejected)
+
+
+def ipo(h: Tensor, beta: float) -> Tensor:
+    """The IPO loss of each target, float (targets,), `h` in nats."""
+    return (h - 1 / (2 * beta)) ** 2
+
+
+def dpo(h: Tensor, beta: float) -> Tensor:
+    """The DPO loss of each target, float (targets,), `h` in nats."""
+    from torch.nn.functional import logsigmoid
+
+    return -logsigmoid(beta * h)
+
+
+def sft(chosen: Tensor) -> Tensor:
+    """The Pref-FT loss of each target, float (targets,), from the policy's log-probs of chosen."""
+    return -chosen

@@ -1,0 +1,134 @@
+"""The model that learns beside the reference that it is compared with, in one set of weights.
+
+With a LoRA adapter the reference costs no memory: it is the same model with the adapter off, or
+with the adapter that training started from (kept beside it, frozen, under the name "reference").
+A policy's folder holds the adapter and `fspo.json`: template, objective, beta, and so on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fspo.errors import FspoError
+from fspo.learning.scoring import response_logps
+from fspo.learning.tree import EpisodeTree
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+    from fspo.preferences.records import Preference
+
+SETTINGS = "fspo.json"
+REFERENCE = "reference"
+
+
+@dataclass
+class Policy:
+    """A trained model with what is needed to use it as it was trained.
+
+    Attributes:
+        model: a PeftModel, or a transformers model whose own weights were trained.
+        tokenizer: the model's.
+        template: how its episodes are written.
+        beta: of the implicit reward.
+        settings: whatever `fspo.json` says.
+        frozen: the reference, where it is another model than `model` with its adapter off.
+    """
+
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    template: str
+    beta: float
+    settings: dict[str, Any]
+    frozen: Any = None
+
+    def margins(self, trees: Sequence[EpisodeTree]) -> list[Tensor]:
+        """For each tree, `log pi(y) - log pi_ref(y)` of every response, float (responses,)."""
+        import torch
+
+        with torch.inference_mode():
+            policy = response_logps(self.model, trees)
+            reference = reference_logps(self.model, self.frozen, trees)
+        return [p - r for p, r in zip(policy, reference, strict=True)]
+
+    def rewards(
+        self, user_id: str, shots: Sequence[Preference], prompt: str, answers: Sequence[str]
+    ) -> list[float]:
+        """The user's implicit reward of each answer: `beta (log pi(y) - log pi_ref(y))`.
+
+        Rafailov et al., arXiv 2305.18290, section 4, with the user's shots in the context. What is
+        common to all answers of a prompt is not known, so only differences mean something.
+        """
+        tree = EpisodeTree.from_candidates(
+            user_id, shots, prompt, answers, self.tokenizer, self.template
+        )
+        (margins,) = self.margins([tree])
+        return [self.beta * value for value in margins.tolist()]
+
+
+def reference_logps(
+    model: Any,
+    frozen: Any,
+    trees: Sequence[EpisodeTree],
+) -> list[Tensor]:
+    """The reference's log-probs of every response: `frozen`'s, or else those of `model` itself."""
+    import torch
+
+    with torch.no_grad():
+        if frozen is not None:
+            return response_logps(frozen, trees)
+        with reference_weights(model):
+            return response_logps(model, trees)
+
+
+@contextmanager
+def reference_weights(model: Any) -> Iterator[None]:
+    """Inside, the model is the reference that its adapter is compared with."""
+    if REFERENCE not in model.peft_config:
+        with model.disable_adapter():
+            yield
+        return
+    learning = model.active_adapter
+    model.set_adapter(REFERENCE)
+    try:
+        yield
+    finally:
+        model.set_adapter(learning)
+
+
+def load_policy(folder: str | Path) -> Policy:
+    """Loads what `fspo train` wrote.
+
+    Raises:
+        FspoError: if the folder holds no policy, or one that cannot be loaded.
+    """
+    from fspo.models import load_model
+
+    path = Path(folder) / SETTINGS
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        template, beta = str(settings["template"]), float(settings["beta"])
+    except FileNotFoundError as error:
+        raise FspoError(
+            f"{path}: not found. Give the folder that `fspo train` wrote, once it has finished."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FspoError(f"{path}: this is not what `fspo train` writes: {error}") from error
+    model, tokenizer = load_model(str(folder))
+    if settings.get("lora") is None:
+        frozen, _ = load_model(settings["model"])
+        return Policy(model, tokenizer, template, beta, settings, frozen)
+    if (Path(folder) / REFERENCE / "adapter_config.json").is_file():
+        add_reference(model, Path(folder) / REFERENCE)
+    return Policy(model, tokenizer, template, beta, settings)
+
+
+def add_reference(model: Any, adapter: Path) -> None:
+    """Puts a frozen adapter beside the one that learns, as the reference."""
+    model.load_adapter(str(adapter), adapter_name=REFERENCE, is_trainable=False)

@@ -1,0 +1,167 @@
+"""One training run from its recipe: loads, trains, and writes a policy's folder.
+
+The folder holds the adapter (or all weights), `fspo.json` with the settings that the policy is
+used with, `training_log.json`, and `checkpoints/` while the run is not finished.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fspo.console import say
+from fspo.errors import FspoError
+from fspo.files import write_json
+
+if TYPE_CHECKING:
+    from fspo.recipe import TrainRecipe
+
+
+def train(recipe: TrainRecipe, resume: bool = False) -> Path:
+    """Runs a recipe to its end.
+
+    Args:
+        recipe: with `data` and `out` given.
+        resume: go on from the last whole checkpoint in `out`, if there is one. On a CPU the final
+            weights are those of a run that was never interrupted.
+
+    Returns:
+        The policy's folder.
+
+    Raises:
+        FspoError: if the recipe, the data or the model is at fault, if `out` holds another run, or
+            if the loss is not finite.
+    """
+    from fspo.learning.episodes import EpisodeDataset, collate, training_preferences
+    from fspo.learning.policy import SETTINGS
+    from fspo.learning.trainer import (
+        FspoTrainer,
+        ProgressLog,
+        TreeModel,
+        last_checkpoint,
+        save_weights,
+        training_arguments,
+    )
+    from fspo.preferences.reading import load_preferences
+
+    out = _prepare(recipe, resume)
+    if (out / SETTINGS).is_file():
+        say(f"{out}: trained already")
+        return out
+    preferences = training_preferences(load_preferences(recipe.data), recipe.split)
+    model, frozen, tokenizer = _policy_and_reference(recipe)
+    episodes = EpisodeDataset(preferences, tokenizer, recipe)
+    if episodes.left_out:
+        say(f"{episodes.left_out} users with preferences on a single prompt are left out")
+    trainer = FspoTrainer(
+        TreeModel(model),
+        objective=recipe.objective,
+        beta=recipe.beta,
+        logps=recipe.logps,
+        frozen=frozen,
+        args=_arguments(training_arguments, recipe, out / "checkpoints"),
+        train_dataset=episodes,
+        data_collator=collate,
+        callbacks=[ProgressLog()],
+    )
+    checkpoint = last_checkpoint(out / "checkpoints") if resume else None
+    if checkpoint:
+        say(f"going on from {checkpoint}")
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.is_world_process_zero():
+        save_weights(model, out)
+        if recipe.adapter:
+            shutil.copytree(
+                recipe.adapter,
+                out / "reference",
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns("reference", "checkpoints"),
+            )
+        if recipe.lora is None:
+            tokenizer.save_pretrained(out)
+        log = [line for line in trainer.state.log_history if "loss" in line]
+        write_json(out / "training_log.json", log)
+        # Last, because it says that the folder is complete.
+        write_json(out / SETTINGS, recipe.model_dump(exclude={"out", "trainer"}))
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    return out
+
+
+def _prepare(recipe: TrainRecipe, resume: bool) -> Path:
+    """The output folder, after making sure that it is free or holds this very run."""
+    for field in ("data", "out"):
+        if not getattr(recipe, field):
+            raise FspoError(f"{field}: not given; name it in the recipe or with --{field}")
+    out = Path(recipe.out)
+    path = out / "recipe.json"
+    mine = recipe.model_dump(mode="json", exclude={"out"})
+    if path.is_file():
+        there = json.loads(path.read_text(encoding="utf-8"))
+        differing = sorted(k for k in mine | there if mine.get(k) != there.get(k))
+        if differing:
+            key = differing[0]
+            raise FspoError(
+                f"{path}: this folder holds a run with other settings ({key}: {there.get(key)!r} "
+                f"there, {mine.get(key)!r} here). Take another --out, or the same settings."
+            )
+        if not resume:
+            raise FspoError(f"{out}: holds this run already; add --resume, or take another --out")
+    write_json(path, mine)
+    return out
+
+
+def _policy_and_reference(recipe: TrainRecipe) -> tuple[Any, Any, Any]:
+    """The model that learns; the frozen reference where it is another model; the tokenizer."""
+    from fspo.learning.policy import add_reference
+    from fspo.models import load_model
+
+    model: Any
+    model, tokenizer = load_model(recipe.model)
+    frozen = None
+    if recipe.lora is None:
+        model = model.float()
+        if recipe.objective != "sft":
+            frozen, _ = load_model(recipe.model)
+    elif recipe.adapter:
+        model = _adapter_that_learns(model, recipe.adapter)
+        add_reference(model, Path(recipe.adapter))
+    else:
+        model = _new_adapter(model, recipe)
+    return model, frozen, tokenizer
+
+
+def _new_adapter(model: Any, recipe: TrainRecipe) -> Any:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    assert recipe.lora is not None
+    config = LoraConfig(
+        r=recipe.lora.rank, lora_alpha=recipe.lora.alpha, target_modules=recipe.lora.targets
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        try:
+            adapted = get_peft_model(model, config)
+        except ValueError as error:
+            raise FspoError(f"lora.targets: {error}") from error
+    adapted.peft_config["default"].base_model_name_or_path = recipe.model
+    return adapted
+
+
+def _adapter_that_learns(model: Any, adapter: str) -> Any:
+    from peft import PeftModel
+
+    if not (Path(adapter) / "adapter_model.safetensors").is_file():
+        raise FspoError(f"adapter: {adapter}: holds no LoRA adapter (adapter_model.safetensors)")
+    return PeftModel.from_pretrained(model, adapter, is_trainable=True)
+
+
+def _arguments(make: Any, recipe: TrainRecipe, checkpoints: Path) -> Any:
+    try:
+        return make(recipe, checkpoints)
+    except (TypeError, ValueError) as error:
+        raise FspoError(
+            f"the recipe's training settings are not taken: {' '.join(str(error).split())}"
+        ) from error

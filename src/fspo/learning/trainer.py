@@ -1,0 +1,223 @@
+"""Trains a policy on episodes, on transformers.Trainer: checkpoints, resume, precision, schedules,
+logging backends and multi-process launch are its own. Ours is the loss, and what is logged.
+
+    fspo train recipes/reviews.yaml --data reviews --out runs/reviews
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from fspo.console import say
+from fspo.learning import objectives
+from fspo.learning.policy import reference_logps
+from fspo.learning.scoring import response_logps
+from fspo.learning.tree import EpisodeTree
+
+
+class TreeModel(nn.Module):
+    """The policy as a module that takes trees, so that a launcher can wrap it (DDP and others).
+
+    `forward` returns each response's log-probs by the policy, one tensor for each tree.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.config = model.config
+
+    def forward(self, trees: Sequence[EpisodeTree]) -> list[Tensor]:
+        """Each tree's response log-probs by the policy."""
+        return response_logps(self.model, trees)
+
+
+class FspoTrainer(Trainer):  # type: ignore[misc]
+    """Trainer with a preference objective over the targets of each tree."""
+
+    def __init__(
+        self,
+        model: TreeModel,
+        *,
+        objective: objectives.Objective,
+        beta: float,
+        logps: objectives.Reduction,
+        frozen: nn.Module | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model=model, **kwargs)
+        self._objective = objective
+        self._beta = beta
+        self._reduction = logps
+        self._frozen = frozen
+        self._seen: dict[str, list[float]] = defaultdict(list)
+        self._tokens = 0
+        self._since = time.monotonic()
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: int | None = None,
+    ) -> Any:
+        """The mean loss of all targets of the batch's trees."""
+        trees: Sequence[EpisodeTree] = inputs["trees"]
+        policy = [self._reduced(t, logps) for t, logps in zip(trees, model(trees), strict=True)]
+        losses = []
+        if self._objective == "sft":
+            losses = [objectives.sft(logps[0::2]) for logps in policy]
+            margins = [(logps[0::2] - logps[1::2]).detach() for logps in policy]
+        else:
+            frozen = reference_logps(
+                self.accelerator.unwrap_model(model).model, self._frozen, trees
+            )
+            reference = [self._reduced(t, logps) for t, logps in zip(trees, frozen, strict=True)]
+            margins = [
+                objectives.margin(p[0::2], p[1::2], r[0::2], r[1::2])
+                for p, r in zip(policy, reference, strict=True)
+            ]
+            loss_of = objectives.ipo if self._objective == "ipo" else objectives.dpo
+            losses = [loss_of(h, self._beta) for h in margins]
+        self._note(trees, margins)
+        loss = torch.cat(losses).mean()
+        return (loss, {}) if return_outputs else loss
+
+    def _reduced(self, tree: EpisodeTree, logps: Tensor) -> Tensor:
+        if self._reduction == "sum":
+            return logps
+        lengths = [len(response.tokens) for response in tree.responses]
+        return logps / torch.tensor(lengths, device=logps.device)
+
+    def _note(self, trees: Sequence[EpisodeTree], margins: Sequence[Tensor]) -> None:
+        for tree, h in zip(trees, margins, strict=True):
+            self._tokens += len(tree)
+            self._seen["dropped_shots"].append(tree.dropped)
+            for value in h.tolist():
+                self._seen["margin"].append(value)
+                self._seen["accuracy"].append(value > 0)
+            # A chain's targets have 0, 1, 2, ... shots before them.
+            if len(h) > 1:
+                for shots, value in enumerate(h.tolist()):
+                    self._seen[f"accuracy_{shots}_shots"].append(value > 0)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds what was seen since the last line: margin, accuracy by shots, tokens a second."""
+        if "loss" in logs and self._seen:
+            logs |= {name: sum(values) / len(values) for name, values in self._seen.items()}
+            logs["dropped_shots"] = sum(self._seen["dropped_shots"])
+            logs["tokens_per_second"] = self._tokens / (time.monotonic() - self._since)
+            self._seen.clear()
+            self._tokens = 0
+            self._since = time.monotonic()
+        super().log(logs, start_time)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        # The dataset is in random order already, by its own seed.
+        return SequentialSampler(self.train_dataset)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        save_weights(self.accelerator.unwrap_model(self.model).model, Path(str(output_dir)))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_weights(self.model.model, Path(resume_from_checkpoint))
+
+
+def save_weights(model: Any, folder: Path) -> None:
+    """Saves the adapter that learns, or all weights, as safetensors."""
+    selected = {"selected_adapters": ["default"]} if hasattr(model, "peft_config") else {}
+    model.save_pretrained(str(folder), **selected)
+
+
+def load_weights(model: Any, folder: Path) -> None:
+    """Puts what `save_weights` saved into a model of the same form."""
+    from safetensors.torch import load_file
+
+    if hasattr(model, "peft_config"):
+        from peft import set_peft_model_state_dict
+
+        weights = load_file(folder / "adapter_model.safetensors")
+        set_peft_model_state_dict(model, weights, adapter_name="default")
+        return
+    for file in sorted(folder.glob("model*.safetensors")):
+        # Tied weights are stored once, so a file need not name every parameter.
+        model.load_state_dict(load_file(file), strict=False)
+
+
+class ProgressLog(TrainerCallback):  # type: ignore[misc]
+    """Says where training is and how much time is left, at each line of the log."""
+
+    def __init__(self, quiet_seconds: float = 10.0) -> None:
+        self._begun = self._said = time.monotonic()
+        self._first_step = 0
+        self._quiet_seconds = quiet_seconds
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Starts the clock, from wherever a resumed run stands."""
+        self._begun, self._first_step = time.monotonic(), state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """One line, unless the last one has only just been said."""
+        now = time.monotonic()
+        if "loss" not in (logs or {}) or now - self._said < self._quiet_seconds:
+            return
+        self._said = now
+        pace = (now - self._begun) / max(1, state.global_step - self._first_step)
+        say(
+            f"training: step {state.global_step} of {state.max_steps}, loss {logs['loss']:.4g}, "
+            f"accuracy {logs['accuracy']:.2f}, "
+            f"about {pace * (state.max_steps - state.global_step):.0f} s left"
+        )
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end, or None.
+
+    Trainer writes `trainer_state.json` last: a checkpoint without it, or with half of it, was cut
+    off, and the one before it is taken.
+    """
+    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    return next((path for path in reversed(found) if _is_whole(path)), None)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def training_arguments(recipe: Any, checkpoints: Path) -> TrainingArguments:
+    """The recipe in the words of transformers.TrainingArguments."""
+    settings: dict[str, Any] = {
+        "output_dir": str(checkpoints),
+        "per_device_train_batch_size": recipe.micro_batch_size,
+        "gradient_accumulation_steps": max(1, recipe.batch_size // recipe.micro_batch_size),
+        "num_train_epochs": 1,
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": recipe.scheduler,
+        "warmup_steps": recipe.warmup_steps,
+        "optim": recipe.optimizer,
+        "weight_decay": recipe.weight_decay,
+        "max_grad_norm": recipe.max_grad_norm,
+        "logging_steps": recipe.log_every,
+        "save_steps": recipe.save_every,
+        "save_total_limit": 2,
+        "seed": recipe.seed,
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+        "report_to": "none",
+        "dataloader_pin_memory": False,
+        "use_cpu": not torch.cuda.is_available(),
+    }
+    return TrainingArguments(**(settings | recipe.trainer))

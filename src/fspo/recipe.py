@@ -1,0 +1,147 @@
+"""Recipes: the settings of a run, read from YAML, with unknown keys and wrong values named."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fspo.errors import FspoError
+
+DEMO_RECIPE = Path(__file__).parents[2] / "recipes" / "demo.yaml"
+
+
+class Section(BaseModel):
+    """A group of settings; a key that it does not know is a fault."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Lora(Section):
+    """The adapter that learns, where the model itself stays frozen."""
+
+    rank: int = Field(16, ge=1, description="inner width of the adapter")
+    alpha: float = Field(32, gt=0, description="the adapter's output is scaled by alpha / rank")
+    targets: str | list[str] = Field("all-linear", description="the layers that get one")
+
+
+class TrainRecipe(Section):
+    """One training run: `fspo train`."""
+
+    data: str = Field("", description="preference dataset: a folder, a file or a hub id")
+    out: str = Field("", description="folder for the trained adapter, its checkpoints and its log")
+    model: str = Field("smollm2-135m-instruct", description="the policy to start from")
+    adapter: str | None = Field(
+        None, description="LoRA adapter to start from; it is then the reference, too"
+    )
+    split: str = Field("train", description="whose users to train on, where users are split")
+    template: Literal["chain", "paper"] = "chain"
+    objective: Literal["ipo", "dpo", "sft"] = "ipo"
+    logps: Literal["sum", "mean"] = Field("sum", description="log-probs over a response's tokens")
+    beta: float = Field(0.01, gt=0, description="strength of the tie to the reference")
+    shots: int = Field(8, ge=0, description="shots before an episode's last target")
+    episodes: int = Field(160, ge=1, description="episodes to train on, in all")
+    batch_size: int = Field(2, ge=1, description="episodes in an optimizer step, on each process")
+    micro_batch_size: int = Field(1, ge=1, description="episodes in one forward pass")
+    max_length: int | None = Field(None, ge=16, description="context in tokens; default: model's")
+    lora: Lora | None = Field(Lora(), description="null trains all weights")
+    learning_rate: float = Field(2e-4, gt=0)
+    warmup_steps: int = Field(5, ge=0)
+    scheduler: str = "cosine"
+    optimizer: str = "adamw_torch"
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    log_every: int = Field(5, ge=1, description="optimizer steps between lines of the log")
+    save_every: int = Field(20, ge=1, description="optimizer steps between checkpoints")
+    seed: int = 0
+    trainer: dict[str, Any] = Field(
+        default_factory=dict, description="further transformers.TrainingArguments, as they are"
+    )
+
+
+class SynthesizeRecipe(Section):
+    """How a domain's preferences are made: `fspo synthesize`."""
+
+    domain: str = "reviews"
+    model: str = "smollm2-135m-instruct"
+    titles: int = Field(96, ge=8)
+    users: int = Field(72, ge=8)
+    preferences_per_user: int = Field(24, ge=2)
+
+
+class EvaluateRecipe(Section):
+    """What is measured on held-out users: `fspo evaluate`."""
+
+    judge: str = Field("reviews", description="the domain whose measures judge")
+    split: str = "test"
+    shots: int = Field(8, ge=1)
+    episodes_per_user: int = Field(2, ge=1, description="for preference accuracy")
+    prompts_per_user: int = Field(6, ge=1, description="for win rate")
+    users: int | None = Field(None, ge=2, description="at most so many users; default: all")
+    max_new_tokens: int = Field(128, ge=1)
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+
+
+class DemoRecipe(Section):
+    """The demo: the three above, one after the other, from one seed."""
+
+    synthesize: SynthesizeRecipe = SynthesizeRecipe()
+    warm_up: TrainRecipe | None = None
+    train: TrainRecipe = TrainRecipe()
+    evaluate: EvaluateRecipe = EvaluateRecipe()
+
+
+R = TypeVar("R", bound=Section)
+
+
+def read_recipe(kind: type[R], path: Path | None, overrides: Mapping[str, Any]) -> R:
+    """Reads a recipe from YAML and puts what was given on the command line over it.
+
+    Args:
+        kind: which recipe it is.
+        path: a YAML file, or None for the defaults.
+        overrides: settings that win over the file's; None means not given.
+
+    Raises:
+        FspoError: naming the file, the key, and the nearest known one.
+    """
+    settings: Any = {}
+    if path is not None:
+        try:
+            settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise FspoError(f"{path}: the recipe cannot be read: {error}") from error
+        except yaml.YAMLError as error:
+            raise FspoError(f"{path}: this is not YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(settings, dict):
+            raise FspoError(f"{path}: a recipe is a list of `key: value` lines")
+    settings |= {key: value for key, value in overrides.items() if value is not None}
+    try:
+        return kind.model_validate(settings)
+    except ValidationError as error:
+        faults = "; ".join(_explain(kind, dict(fault)) for fault in error.errors())
+        raise FspoError(f"{path or 'settings'}: {faults}") from error
+
+
+def _explain(kind: type[Section], fault: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] != "extra_forbidden":
+        return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]} (it is {fault['input']!r})"
+    section: Any = kind
+    for part in fault["loc"][:-1]:
+        section = _section_of(section, str(part))
+    known = list(section.model_fields)
+    near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(known)}"
+    return f"unknown key {where!r}; {hint}"
+
+
+def _section_of(section: type[Section], field: str) -> type[Section]:
+    annotation = section.model_fields[field].annotation
+    choices = [annotation, *getattr(annotation, "__args__", ())]
+    return next(c for c in choices if isinstance(c, type) and issubclass(c, Section))
