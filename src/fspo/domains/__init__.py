@@ -1,0 +1,56 @@
+"""What can be asked and how users differ: a folder for each domain, loaded by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from fspo.errors import FspoError
+from fspo.preferences.records import User
+
+
+class Domain(Protocol):
+    """What the module `fspo.domains.<name>` offers: nothing else has to know the domain."""
+
+    PERSONAS: Sequence[str]
+
+    def titles(self) -> Mapping[str, Sequence[str]]:
+        """What can be asked about, by category."""
+
+    def prompt(self, title: str) -> str:
+        """The question that users see."""
+
+    def conversation(self, persona: str, title: str) -> list[dict[str, str]]:
+        """What makes a model answer about `title` as that persona would."""
+
+    def users(
+        self, split: str, trained: int, interpolated: int, generator: np.random.Generator
+    ) -> list[User]:
+        """A balanced population, in which users with opposite tastes stand side by side."""
+
+    def measure(self, text: str) -> Mapping[str, float]:
+        """What users care about in an answer."""
+
+    def utility(self, attributes: Mapping[str, Any], text: str) -> float:
+        """How well the user with these attributes likes an answer."""
+
+
+def load_domain(name: str) -> Domain:
+    """The domain of that name.
+
+    Raises:
+        FspoError: if there is no such domain.
+    """
+    names = sorted(path.parent.name for path in Path(__file__).parent.glob("*/__init__.py"))
+    if name not in names:
+        nearest = get_close_matches(name, names, n=1, cutoff=0.0)
+        raise FspoError(
+            f"there is no domain {name!r}; did you mean {nearest[0]!r}? "
+            f"There are: {', '.join(names)}."
+        )
+    return cast(Domain, import_module(f"fspo.domains.{name}"))

@@ -1,0 +1,17 @@
+"""Reviews of movies, TV shows, anime and books, for users who differ in sentiment and length."""
+
+from fspo.domains.reviews.measures import measure, utility
+from fspo.domains.reviews.personas import PERSONAS, conversation
+from fspo.domains.reviews.titles import prompt, titles
+from fspo.domains.reviews.users import describe, users
+
+__all__ = [
+    "PERSONAS",
+    "conversation",
+    "describe",
+    "measure",
+    "prompt",
+    "titles",
+    "users",
+    "utility",
+]

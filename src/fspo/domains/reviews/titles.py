@@ -1,0 +1,30 @@
+"""What is reviewed: real, well-known titles, a text file for each category.
+
+A title is written with what it is, as it stands in the question: "the movie Titanic (1997)".
+"""
+
+from importlib.resources import files
+
+_CATEGORIES = {
+    "movies": "the movie",
+    "tv_shows": "the TV show",
+    "anime": "the anime",
+    "books": "the book",
+}
+
+
+def titles() -> dict[str, list[str]]:
+    """The titles of each category, in the order of its file."""
+    folder = files(__package__)
+    return {
+        category: [
+            f"{article} {line}"
+            for line in (folder / f"{category}.txt").read_text(encoding="utf-8").splitlines()
+        ]
+        for category, article in _CATEGORIES.items()
+    }
+
+
+def prompt(title: str) -> str:
+    """The question that users see."""
+    return f"Write a review of {title}."

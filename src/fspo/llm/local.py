@@ -1,0 +1,232 @@
+"""Asks a model on this machine: many conversations at once, sampled reproducibly from a seed.
+
+It knows nothing about users or preferences. What is in a conversation is data: a title such as
+`<|im_end|>` is read as those ten characters, never as the token that ends a turn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fspo.console import track
+from fspo.errors import FspoError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Conversation = Sequence[Mapping[str, str]]
+
+_ROLES = ("system", "user", "assistant")
+_SLOT = re.compile("\ue000([0-9]+)\ue001")  # where the template puts message number ...
+_CANDIDATES = 512  # a nucleus is looked for among so many tokens: sorting all of them is slow
+
+
+class LocalModel:
+    """A causal language model and its tokenizer, as something to talk to."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+
+    def chat(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        batch_size: int = 32,
+        description: str = "",
+    ) -> list[str]:
+        """Writes the next turn of each conversation.
+
+        Args:
+            conversations: each a list of messages with `role` and `content`.
+            max_new_tokens: the longest answer, in tokens; a longer one is cut.
+            temperature: of sampling; 0 takes the likeliest token each time.
+            top_p: samples from the likeliest tokens that hold this share of the probability (at
+                most 512 of them); 1 samples from all.
+            seed: what the sampling depends on, along with the conversations and `batch_size`.
+            batch_size: how many are written at once.
+            description: what progress is shown as; with none, no progress is shown.
+
+        Returns:
+            The answers, in the order of the conversations, without special tokens.
+
+        Raises:
+            FspoError: if a conversation does not fit the model's window along with the answer, or
+                a role is unknown.
+        """
+        prompts = [self.tokens(conversation) for conversation in conversations]
+        self._check_window(prompts, max_new_tokens)
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        batches = [order[k : k + batch_size] for k in range(0, len(order), batch_size)]
+        shown = track(batches, description, len(batches)) if description else batches
+        answers = [""] * len(prompts)
+        for number, batch in enumerate(shown):
+            written = self._generate(
+                [prompts[index] for index in batch],
+                max_new_tokens,
+                Sampler(temperature, top_p, _batch_seed(seed, number), self.model.device),
+            )
+            for index, tokens in zip(batch, written, strict=True):
+                answers[index] = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        return answers
+
+    def tokens(self, conversation: Conversation) -> list[int]:
+        """The conversation as the model reads it, up to where its answer begins.
+
+        The template is rendered around slots, and what goes into them is tokenized on its own with
+        special tokens turned off. Without a chat template it is the contents, line after line.
+
+        Raises:
+            FspoError: if a role is unknown.
+        """
+        for message in conversation:
+            if message["role"] not in _ROLES:
+                raise FspoError(f"role {message['role']!r} is unknown: use {', '.join(_ROLES)}")
+        contents = [message["content"] for message in conversation]
+        if not self.tokenizer.chat_template:
+            text = "\n\n".join(contents) + "\n\n"
+            return list(self.tokenizer(text, split_special_tokens=True).input_ids)
+        slots = [
+            {"role": message["role"], "content": f"\ue000{number}\ue001"}
+            for number, message in enumerate(conversation)
+        ]
+        rendered = self.tokenizer.apply_chat_template(
+            slots, tokenize=False, add_generation_prompt=True
+        )
+        tokens: list[int] = []
+        for place, piece in enumerate(_SLOT.split(rendered)):
+            is_content = place % 2 == 1
+            text = contents[int(piece)] if is_content else piece
+            tokens += self.tokenizer(
+                text, add_special_tokens=False, split_special_tokens=is_content
+            ).input_ids
+        return tokens
+
+    def _check_window(self, prompts: Sequence[list[int]], max_new_tokens: int) -> None:
+        window = self.tokenizer.model_max_length
+        longest = max(map(len, prompts), default=0)
+        if longest + max_new_tokens > window:
+            raise FspoError(
+                f"a conversation of {longest} tokens and an answer of {max_new_tokens} do not fit "
+                f"this model's window of {window} tokens. Shorten the conversation (fewer or "
+                "shorter shots) or ask for shorter answers."
+            )
+
+    def _generate(
+        self, prompts: Sequence[list[int]], max_new_tokens: int, sampler: Sampler
+    ) -> list[list[int]]:
+        """One batch, token by token; a row that has ended leaves the batch."""
+        import torch
+
+        ends = self._ends()
+        written: list[list[int]] = [[] for _ in prompts]
+        alive = list(range(len(prompts)))
+        with torch.inference_mode():
+            logits, cache, mask = self._read(prompts)
+            for step in range(1, max_new_tokens + 1):
+                tokens = sampler.draw(logits)
+                kept = []
+                for place, token in enumerate(tokens.tolist()):
+                    if token not in ends:
+                        written[alive[place]].append(token)
+                        kept.append(place)
+                if not kept or step == max_new_tokens:
+                    break
+                if len(kept) < len(alive):
+                    chosen = torch.tensor(kept, device=tokens.device)
+                    cache.batch_select_indices(chosen)
+                    tokens, mask = tokens[chosen], mask[chosen]
+                    alive = [alive[place] for place in kept]
+                mask = torch.cat([mask, mask.new_ones(len(kept), 1)], dim=1)
+                output = self._forward(tokens[:, None], mask, cache)
+                logits, cache = output.logits[:, -1], output.past_key_values
+        return written
+
+    def _read(self, prompts: Sequence[list[int]]) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        """Reads the prompts: what they all begin with once, then the rest, padded on the left.
+
+        Returns:
+            The logits of the next tokens, the cache, and which of its places hold a token.
+        """
+        import torch
+
+        shared = min(_shared_prefix(prompts), min(map(len, prompts)) - 1)
+        cache = None
+        if shared:
+            opening = torch.tensor([prompts[0][:shared]], device=self.model.device)
+            cache = self._forward(opening, torch.ones_like(opening), None).past_key_values
+            cache.batch_repeat_interleave(len(prompts))
+        width = max(map(len, prompts)) - shared
+        rest = torch.zeros(len(prompts), width, dtype=torch.long, device=self.model.device)
+        mask = torch.ones(len(prompts), shared + width, dtype=torch.long, device=rest.device)
+        for row, prompt in enumerate(prompts):
+            padding = width - (len(prompt) - shared)
+            rest[row, padding:] = torch.tensor(prompt[shared:])
+            mask[row, shared : shared + padding] = 0
+        output = self._forward(rest, mask, cache)
+        return output.logits[:, -1], output.past_key_values, mask
+
+    def _forward(self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> Any:
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
+        return self.model(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+
+    def _ends(self) -> set[int]:
+        """The tokens that end an answer: the tokenizer's, and what the model's settings add."""
+        configured = self.model.generation_config.eos_token_id
+        more = configured if isinstance(configured, list) else [configured]
+        return {self.tokenizer.eos_token_id, *more} - {None}
+
+
+class Sampler:
+    """Draws tokens from logits with its own random numbers, so that no global state is touched."""
+
+    def __init__(self, temperature: float, top_p: float, seed: int, device: torch.device) -> None:
+        import torch
+
+        self.temperature = temperature
+        self.top_p = top_p
+        self.generator = torch.Generator(device).manual_seed(seed)
+
+    def draw(self, logits: torch.Tensor) -> torch.Tensor:
+        """One token for each row of `logits`."""
+        import torch
+
+        if self.temperature == 0:
+            return logits.argmax(dim=-1)
+        probabilities = torch.softmax(logits.float() / self.temperature, dim=-1)
+        if self.top_p >= 1:
+            return torch.multinomial(probabilities, 1, generator=self.generator)[:, 0]
+        best, tokens = probabilities.topk(min(_CANDIDATES, probabilities.shape[-1]))
+        before = best.cumsum(dim=-1) - best
+        best = best.masked_fill(before >= self.top_p, 0.0)
+        places = torch.multinomial(best, 1, generator=self.generator)
+        return tokens.gather(-1, places)[:, 0]
+
+
+def _batch_seed(seed: int, batch: int) -> int:
+    return int(np.random.SeedSequence([seed, batch]).generate_state(1, np.uint32)[0])
+
+
+def _shared_prefix(prompts: Sequence[list[int]]) -> int:
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, _columns(prompts)))
+
+
+def _columns(prompts: Sequence[list[int]]) -> Iterator[tuple[int, ...]]:
+    return zip(*prompts, strict=False)

@@ -1,0 +1,65 @@
+"""The card of a synthetic dataset: how it was made, what it holds and what it cannot show."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fspo.preferences.records import Preferences
+
+
+def card(
+    domain: str,
+    model: str,
+    settings: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    preferences: Preferences,
+) -> str:
+    """The text of `README.md`, in Markdown.
+
+    Args:
+        domain: the domain's name.
+        model: the name of the model that wrote the answers.
+        settings: what was asked for.
+        figures: what `synthesize` returns.
+        preferences: the data.
+    """
+    rows = [
+        f"| {split} | {figures['titles'][split]} | {users} | {figures['preferences'][split]} |"
+        for split, users in figures["users"].items()
+    ]
+    kinds = [
+        f"| {persona} | {' | '.join(f'{value:.2f}' for value in means.values())} |"
+        for persona, means in figures["personas"].items()
+    ]
+    names = list(next(iter(figures["personas"].values())))
+    parameters = ", ".join(f"{name} {value}" for name, value in settings.items())
+    return f"""# Synthetic preferences: {domain}
+
+{len(preferences)} preferences of {len(preferences.users)} users who do not exist, made with `fspo`.
+
+| split | titles | users | preferences |
+| --- | --- | --- | --- |
+{chr(10).join(rows)}
+
+No user and no title is in both splits.
+
+## How it was made
+- **Answers**: {figures["answers"]}, written by `{model}`, which was shown examples of each persona
+  first. Half sentences were cut off; {figures["dropped"]:.1%} were dropped as empty, repeated,
+  refusing or going in circles.
+- **Users**: each has `attributes` that say how much each measure is worth to them. Every user has
+  an opposite in the same split who was asked about the same pairs.
+- **Labels**: `chosen` is the answer with the higher utility, the sum of what was measured in it
+  weighted by the user's attributes. Only pairs with a difference (`gap`) of at least
+  {settings["margin"]} are kept, one for each user and title. The chosen answer is the longer one
+  in {figures["chosen_is_longer"]:.1%} of the pairs.
+- **Settings**: {parameters}.
+
+| persona | {" | ".join(f"mean {name}" for name in names)} |
+| {" | ".join("---" for _ in range(len(names) + 1))} |
+{chr(10).join(kinds)}
+
+## What it cannot show
+Users, answers and labels are synthetic. The labels follow from measures, so these users are more
+consistent than people are, and what the measures miss, nobody here cares about. What the answers
+say about the titles is often wrong: a small model made it up.
+"""
