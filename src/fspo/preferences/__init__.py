@@ -1,0 +1,1 @@
+"""What users prefer: the record, reading, writing, importing, statistics."""

@@ -1,0 +1,152 @@
+"""Reads a preference dataset: a folder, a single file, or a dataset of the Hugging Face hub.
+
+preferences.parquet (or .jsonl)    user_id, prompt, chosen, rejected, any further columns
+users.parquet (or .jsonl)          user_id, description, attributes, split; optional
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from fspo.errors import FspoError
+from fspo.preferences.records import Preference, Preferences, User
+from fspo.preferences.tables import Row, rows
+
+FIELDS = ("user_id", "prompt", "chosen", "rejected")
+
+
+def load_preferences(path: str | Path) -> Preferences:
+    """Reads a preference dataset.
+
+    Args:
+        path: a folder in our format, a `.parquet` or `.jsonl` file, or, where nothing of that name
+            exists, the id of a dataset on the hub, such as `owner/name`.
+
+    Returns:
+        The preferences in the file's order, with the users' descriptions, attributes and splits
+        where the dataset has them.
+
+    Raises:
+        FspoError: naming file, row and field, if anything is missing or malformed.
+    """
+    by_user: dict[str, list[Preference]] = {}
+    for user_id, preference in preference_rows(path):
+        if preference.chosen == preference.rejected:
+            raise FspoError(
+                f"{path}: {preference.row}: chosen and rejected are the same text; a preference is "
+                "between two different answers. `fspo data check` lists all such rows."
+            )
+        by_user.setdefault(user_id, []).append(preference)
+    if not by_user:
+        raise FspoError(f"{path}: holds no preferences")
+    return Preferences(by_user, _users(Path(path)), source=str(path))
+
+
+def preference_rows(path: str | Path) -> Iterator[tuple[str, Preference]]:
+    """Yields each row as user id and preference; only what is not a preference at all is a fault.
+
+    Raises:
+        FspoError: as `load_preferences`, but for two equal responses.
+    """
+    for place, row in _dataset_rows(path):
+        for field in FIELDS:
+            _check_field(path, place, row, field)
+        extra = {key: value for key, value in row.items() if key not in FIELDS}
+        yield (
+            str(row["user_id"]),
+            Preference(row["prompt"], row["chosen"], row["rejected"], place, extra),
+        )
+
+
+def _dataset_rows(path: str | Path) -> Iterable[tuple[str, Row]]:
+    place = Path(path)
+    if place.is_dir():
+        file = _table_in(place, "preferences")
+        if file is None:
+            raise FspoError(f"{place}: holds no preferences.parquet and no preferences.jsonl")
+        return rows(file)
+    if place.exists() or place.suffix in (".parquet", ".jsonl"):
+        return rows(place)
+    return _hub_rows(str(path))
+
+
+def _hub_rows(name: str) -> Iterator[tuple[str, Row]]:
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise FspoError(f"{name}: no such file or folder")
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise FspoError(
+            f"{name}: no such file or folder. If it is a dataset of the hub, "
+            "install what reads those: pip install 'fspo[hub]'"
+        ) from error
+    try:
+        table = load_dataset(name, split="train")
+    except Exception as error:  # the hub's client raises many kinds
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise FspoError(
+            f"{name}: no such file or folder, and no dataset of the hub that this machine can "
+            f"reach ({reason})"
+        ) from error
+    for number, row in enumerate(table, 1):
+        yield f"{name} row {number}", dict(row)
+
+
+def _table_in(folder: Path, name: str) -> Path | None:
+    places = [folder / f"{name}{suffix}" for suffix in (".parquet", ".jsonl")]
+    found = [place for place in places if place.is_file()]
+    if len(found) > 1:
+        raise FspoError(f"{folder}: holds both {found[0].name} and {found[1].name}; remove one")
+    return found[0] if found else None
+
+
+def _check_field(path: str | Path, place: str, row: Row, field: str) -> None:
+    if field not in row:
+        near = get_close_matches(field, [str(key) for key in row], n=1, cutoff=0.4)
+        hint = f"; is it {near[0]!r}? Rename it" if near else ""
+        raise FspoError(f"{path}: {place}: there is no column {field!r}{hint}")
+    value = row[field]
+    if field == "user_id" and isinstance(value, int) and not isinstance(value, bool):
+        return
+    if value is None or value != value:  # NaN is the one value that differs from itself
+        raise FspoError(f"{path}: {place}: {field} is empty; fill it in or remove the row")
+    if not isinstance(value, str):
+        raise FspoError(f"{path}: {place}: {field} is {type(value).__name__}, not text: {value!r}")
+    if field != "prompt" and not value.strip():
+        raise FspoError(f"{path}: {place}: {field} is blank; fill it in or remove the row")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise FspoError(f"{path}: {place}: {field} holds half a character (a lone surrogate)")
+
+
+def _users(path: Path) -> list[User]:
+    file = _table_in(path, "users") if path.is_dir() else None
+    users: dict[str, User] = {}
+    for place, row in rows(file) if file else ():
+        if row.get("user_id") in (None, ""):
+            raise FspoError(f"{file}: {place}: user_id is empty")
+        user_id = str(row["user_id"])
+        if user_id in users:
+            raise FspoError(f"{file}: {place}: user {user_id!r} stands here a second time")
+        users[user_id] = User(
+            user_id,
+            str(row.get("description") or ""),
+            _attributes(f"{file}: {place}", row.get("attributes")),
+            str(row.get("split") or ""),
+        )
+    return list(users.values())
+
+
+def _attributes(place: str, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise FspoError(f"{place}: attributes: not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise FspoError(f"{place}: attributes: has to be a JSON object, such as {{}}")
+    return found
