@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from fspo.learning.attention import tree_masks
+from fspo.learning.batch import TreeBatch
 from fspo.learning.tree import EpisodeTree
 
 if TYPE_CHECKING:
@@ -40,23 +40,16 @@ def response_logps(model: nn.Module, trees: Sequence[EpisodeTree]) -> list[Tenso
     import torch
 
     causal: Any = _causal_model(model)
-    hidden = _hidden_states(causal, trees)
-    rows = [
-        index * hidden.shape[1] + row
-        for index, tree in enumerate(trees)
-        for response in tree.responses
-        for row in response.rows
-    ]
-    targets = [t for tree in trees for response in tree.responses for t in response.tokens]
+    batch = TreeBatch(trees)
+    hidden = _hidden_states(causal, batch)
     device = hidden.device
     logps = _row_logps(
-        hidden.flatten(0, 1)[torch.tensor(rows, device=device)],
-        torch.tensor(targets, device=device),
+        hidden.flatten(0, 1)[torch.from_numpy(batch.rows).to(device)],
+        torch.from_numpy(batch.targets).to(device),
         _head(causal),
         trainable=any(p.requires_grad for p in causal.get_output_embeddings().parameters()),
     )
-    lengths = [len(response.tokens) for tree in trees for response in tree.responses]
-    sums = torch.stack([part.sum() for part in logps.split(lengths)])
+    sums = torch.stack([part.sum() for part in logps.split(batch.lengths)])
     return list(sums.split([len(tree.responses) for tree in trees]))
 
 
@@ -65,56 +58,18 @@ def _causal_model(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _hidden_states(causal: Any, trees: Sequence[EpisodeTree]) -> Tensor:
-    """The last hidden states, float (trees, longest tree, width), of the padded trees."""
+def _hidden_states(causal: Any, batch: TreeBatch) -> Tensor:
+    """The last hidden states, float (trees, length, width)."""
     import torch
 
-    length = max(len(tree) for tree in trees)
-    tokens = np.zeros((len(trees), length), np.int64)
-    positions = np.zeros((len(trees), length), np.int64)
-    # Padding sees itself: a row that sees nothing would be NaN in some attention kernels.
-    visible = np.broadcast_to(np.eye(length, dtype=bool), (len(trees), length, length)).copy()
-    for index, tree in enumerate(trees):
-        tokens[index, : len(tree)] = tree.tokens
-        positions[index, : len(tree)] = tree.positions
-        visible[index, : len(tree), : len(tree)] = tree.visible()
     device = causal.device
-    position_ids = torch.from_numpy(positions).to(device)
     hidden: Tensor = causal.base_model(
-        input_ids=torch.from_numpy(tokens).to(device),
-        position_ids=position_ids,
-        attention_mask=_masks(causal, torch.from_numpy(visible).to(device), position_ids),
+        input_ids=torch.from_numpy(batch.tokens).to(device),
+        position_ids=torch.from_numpy(batch.positions).to(device),
+        attention_mask=tree_masks(causal, batch),
         use_cache=False,
     ).last_hidden_state
     return hidden
-
-
-def _masks(causal: Any, visible: Tensor, positions: Tensor) -> Tensor | dict[str, Tensor]:
-    """The mask in the form that the model takes: one, or one for each type of attention layer."""
-    config = causal.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    kinds = set(getattr(config, "layer_types", None) or [])
-    full = _as_mask(causal, visible)
-    if not window or kinds == {"full_attention"}:
-        return full
-    distance = positions[:, :, None] - positions[:, None, :]
-    sliding = _as_mask(causal, visible & (distance < window))
-    if not kinds:
-        return sliding
-    return {"full_attention": full, "sliding_attention": sliding}
-
-
-def _as_mask(causal: Any, visible: Tensor) -> Tensor:
-    """Bool (trees, 1, length, length) for kernels that take it; for others what is to be added."""
-    import torch
-
-    mask = visible[:, None]
-    if causal.config._attn_implementation == "sdpa":
-        return mask
-    smallest = torch.finfo(causal.dtype).min
-    return torch.zeros(mask.shape, dtype=causal.dtype, device=mask.device).masked_fill(
-        ~mask, smallest
-    )
 
 
 def _head(causal: Any) -> Head:
