@@ -17,6 +17,7 @@ from fspo.preferences.records import User
 class Domain(Protocol):
     """What the module `fspo.domains.<name>` offers: nothing else has to know the domain."""
 
+    NAME: str
     PERSONAS: Sequence[str]
 
     def titles(self) -> Mapping[str, Sequence[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -24,6 +24,7 @@ Conversation = Sequence[Mapping[str, str]]
 
 _ROLES = ("system", "user", "assistant")
 _SLOT = re.compile("\ue000([0-9]+)\ue001")  # where the template puts message number ...
+_LEAVING = 0.8  # the share of a batch that is still going when the others leave it
 _CANDIDATES = 512  # a nucleus is looked for among so many tokens: sorting all of them is slow
 
 
@@ -125,31 +126,32 @@ class LocalModel:
     def _generate(
         self, prompts: Sequence[list[int]], max_new_tokens: int, sampler: Sampler
     ) -> list[list[int]]:
-        """One batch, token by token; a row that has ended leaves the batch."""
+        """One batch, token by token; rows that have ended leave it, several at a time."""
         import torch
 
         ends = self._ends()
         written: list[list[int]] = [[] for _ in prompts]
-        alive = list(range(len(prompts)))
+        rows = list(range(len(prompts)))  # of the batch
+        going = set(rows)
         with torch.inference_mode():
             logits, cache, mask = self._read(prompts)
             for step in range(1, max_new_tokens + 1):
                 tokens = sampler.draw(logits)
-                kept = []
-                for place, token in enumerate(tokens.tolist()):
-                    if token not in ends:
-                        written[alive[place]].append(token)
-                        kept.append(place)
-                if not kept or step == max_new_tokens:
+                for row, token in zip(rows, tokens.tolist(), strict=True):
+                    if token in ends:
+                        going.discard(row)
+                    elif row in going:
+                        written[row].append(token)
+                if not going or step == max_new_tokens:
                     break
-                if len(kept) < len(alive):
-                    chosen = torch.tensor(kept, device=tokens.device)
+                if len(going) <= _LEAVING * len(rows):
+                    places = [place for place, row in enumerate(rows) if row in going]
+                    chosen = torch.tensor(places, device=tokens.device)
                     cache.batch_select_indices(chosen)
                     tokens, mask = tokens[chosen], mask[chosen]
-                    alive = [alive[place] for place in kept]
-                mask = torch.cat([mask, mask.new_ones(len(kept), 1)], dim=1)
-                output = self._forward(tokens[:, None], mask, cache)
-                logits, cache = output.logits[:, -1], output.past_key_values
+                    rows = [rows[place] for place in places]
+                mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+                logits = self._forward(tokens[:, None], mask, cache)
         return written
 
     def _read(self, prompts: Sequence[list[int]]) -> tuple[torch.Tensor, Any, torch.Tensor]:
@@ -160,11 +162,15 @@ class LocalModel:
         """
         import torch
 
+        from fspo.llm.cache import roomy_cache
+
+        cache = roomy_cache(self.model.config)
         shared = min(_shared_prefix(prompts), min(map(len, prompts)) - 1)
-        cache = None
+        if any(layer.is_sliding for layer in cache.layers):
+            shared = 0  # a window counts places, and padding inside it would take some
         if shared:
             opening = torch.tensor([prompts[0][:shared]], device=self.model.device)
-            cache = self._forward(opening, torch.ones_like(opening), None).past_key_values
+            self._forward(opening, torch.ones_like(opening), cache)
             cache.batch_repeat_interleave(len(prompts))
         width = max(map(len, prompts)) - shared
         rest = torch.zeros(len(prompts), width, dtype=torch.long, device=self.model.device)
@@ -173,12 +179,12 @@ class LocalModel:
             padding = width - (len(prompt) - shared)
             rest[row, padding:] = torch.tensor(prompt[shared:])
             mask[row, shared : shared + padding] = 0
-        output = self._forward(rest, mask, cache)
-        return output.logits[:, -1], output.past_key_values, mask
+        return self._forward(rest, mask, cache), cache, mask
 
-    def _forward(self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> Any:
+    def _forward(self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
+        """The logits of the next tokens; `mask` says which places hold one, `tokens`' included."""
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-        return self.model(
+        output = self.model(
             input_ids=tokens,
             attention_mask=mask,
             position_ids=positions,
@@ -186,6 +192,7 @@ class LocalModel:
             use_cache=True,
             logits_to_keep=1,
         )
+        return cast("torch.Tensor", output.logits[:, -1])
 
     def _ends(self) -> set[int]:
         """The tokens that end an answer: the tokenizer's, and what the model's settings add."""

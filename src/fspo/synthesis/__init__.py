@@ -1,0 +1,1 @@
+"""Makes preferences: titles and users, answers, labels, a dataset."""

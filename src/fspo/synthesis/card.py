@@ -3,38 +3,30 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fspo.preferences.records import Preferences
 
-
-def card(
-    domain: str,
-    model: str,
-    settings: Mapping[str, Any],
-    figures: Mapping[str, Any],
-    preferences: Preferences,
-) -> str:
+def card(domain: str, model: str, seed: int, margin: float, figures: Mapping[str, Any]) -> str:
     """The text of `README.md`, in Markdown.
 
     Args:
         domain: the domain's name.
         model: the name of the model that wrote the answers.
-        settings: what was asked for.
+        seed: what every random choice depended on.
+        margin: the least difference in utility of a pair.
         figures: what `synthesize` returns.
-        preferences: the data.
     """
     rows = [
-        f"| {split} | {figures['titles'][split]} | {users} | {figures['preferences'][split]} |"
-        for split, users in figures["users"].items()
+        f"| {split} | {figures['titles'][split]} | {count} | {figures['preferences'][split]} |"
+        for split, count in figures["users"].items()
     ]
     kinds = [
         f"| {persona} | {' | '.join(f'{value:.2f}' for value in means.values())} |"
         for persona, means in figures["personas"].items()
     ]
+    preferences, users = (sum(figures[name].values()) for name in ("preferences", "users"))
     names = list(next(iter(figures["personas"].values())))
-    parameters = ", ".join(f"{name} {value}" for name, value in settings.items())
     return f"""# Synthetic preferences: {domain}
 
-{len(preferences)} preferences of {len(preferences.users)} users who do not exist, made with `fspo`.
+{preferences} preferences of {users} users who do not exist, made with `fspo`.
 
 | split | titles | users | preferences |
 | --- | --- | --- | --- |
@@ -50,9 +42,9 @@ No user and no title is in both splits.
   an opposite in the same split who was asked about the same pairs.
 - **Labels**: `chosen` is the answer with the higher utility, the sum of what was measured in it
   weighted by the user's attributes. Only pairs with a difference (`gap`) of at least
-  {settings["margin"]} are kept, one for each user and title. The chosen answer is the longer one
+  {margin} are kept, one for each user and title. The chosen answer is the longer one
   in {figures["chosen_is_longer"]:.1%} of the pairs.
-- **Settings**: {parameters}.
+- **Seed**: {seed}.
 
 | persona | {" | ".join(f"mean {name}" for name in names)} |
 | {" | ".join("---" for _ in range(len(names) + 1))} |

@@ -26,7 +26,7 @@ def label(
     utility: Utility,
     limit: int,
     margin: float,
-    seed: int,
+    seed: Sequence[int],
 ) -> dict[str, list[Preference]]:
     """At most `limit` preferences of each user, one for a title, on titles in random order.
 
@@ -45,8 +45,8 @@ def label(
     titles = list(answers)
     by_user: dict[str, list[Preference]] = {}
     for index, user in enumerate(users):
-        generator = np.random.default_rng([seed, index // 2])
-        preferences = []
+        generator = np.random.default_rng([*seed, index // 2])
+        preferences: list[Preference] = []
         for place in generator.permutation(len(titles)):
             title = titles[place]
             sure = _sure_pairs(user, answers[title], utility, margin)

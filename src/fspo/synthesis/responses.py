@@ -17,15 +17,20 @@ import numpy as np
 
 from fspo.console import say, track
 from fspo.errors import FspoError
+from fspo.files import write_text
 from fspo.llm.local import Conversation, LocalModel
 
-TITLES_IN_A_CHUNK = 24
+TITLES_IN_A_CHUNK = 48
+MAX_NEW_TOKENS = 64
+TEMPERATURE = 0.8
+TOP_P = 0.95
 MIN_WORDS = 3
 MIN_DIFFERENT_WORDS = 0.4  # of all words; what a model writes that is caught in a loop has fewer
 
 _REFUSAL = re.compile(r"(i'm|i am) sorry, (but )?(i|as)\b|i (can't|cannot) |as an ai\b", re.I)
 _SENTENCES = re.compile(r".*[.!?…][\"'”’)]*", re.S)
-_WRAPPING = " \t\n\"'“”‘’*_#`"
+_MARKDOWN = " *_#`>"
+_QUOTES = "\"'“”‘’"
 
 
 class Answer(NamedTuple):
@@ -42,20 +47,12 @@ class Request(NamedTuple):
     Attributes:
         personas: in whose manner each title is answered.
         titles: what is asked about.
-        answers_per_persona: how many answers to each title each persona gives.
-        max_new_tokens: the longest answer; longer ones are cut to whole sentences.
-        temperature: of sampling.
-        top_p: of sampling.
         seed: what the sampling depends on.
         model: the model's name, as the user gave it.
     """
 
     personas: Sequence[str]
     titles: Sequence[str]
-    answers_per_persona: int
-    max_new_tokens: int
-    temperature: float
-    top_p: float
     seed: int
     model: str
 
@@ -64,7 +61,6 @@ class Request(NamedTuple):
         starts = range(0, len(self.titles), TITLES_IN_A_CHUNK)
         return [
             (persona, list(self.titles[start : start + TITLES_IN_A_CHUNK]))
-            for _ in range(self.answers_per_persona)
             for persona in self.personas
             for start in starts
         ]
@@ -73,7 +69,7 @@ class Request(NamedTuple):
 def ask(
     request: Request,
     conversation: Callable[[str, str], Conversation],
-    model: LocalModel,
+    model: Callable[[], LocalModel],
     path: Path,
 ) -> list[Answer]:
     """Every answer that was asked for, as the model wrote it.
@@ -81,7 +77,7 @@ def ask(
     Args:
         request: what is asked for.
         conversation: what to say to the model, given a persona and a title.
-        model: who is asked.
+        model: loads the model; called only if there is something left to ask.
         path: the file that keeps the answers; what it holds already is not asked for again.
 
     Raises:
@@ -90,22 +86,24 @@ def ask(
     chunks = request.chunks()
     written = _resume(request, path)
     if written:
-        say(f"{path}: {len(written)} of {len(chunks)} chunks are there already; going on")
-    left = range(len(written), len(chunks))
-    with path.open("a", encoding="utf-8") as file:
-        for number in track(left, "Writing answers", len(left)):
-            persona, titles = chunks[number]
-            texts = model.chat(
-                [conversation(persona, title) for title in titles],
-                max_new_tokens=request.max_new_tokens,
-                temperature=request.temperature,
-                top_p=request.top_p,
-                seed=_chunk_seed(request.seed, number),
-                batch_size=len(titles),
-            )
-            file.write(_line({"persona": persona, "titles": titles, "texts": texts}))
-            file.flush()
-            written.append(texts)
+        say(f"{path}: {len(written)} of {len(chunks)} chunks of answers are there already")
+    if len(written) < len(chunks):
+        llm = model()
+        left = range(len(written), len(chunks))
+        with path.open("a", encoding="utf-8") as file:
+            for number in track(left, "Writing answers", len(left)):
+                persona, titles = chunks[number]
+                texts = llm.chat(
+                    [conversation(persona, title) for title in titles],
+                    max_new_tokens=MAX_NEW_TOKENS,
+                    temperature=TEMPERATURE,
+                    top_p=TOP_P,
+                    seed=_chunk_seed(request.seed, number),
+                    batch_size=TITLES_IN_A_CHUNK,
+                )
+                file.write(_line({"persona": persona, "titles": titles, "texts": texts}))
+                file.flush()
+                written.append(texts)
     return [
         Answer(title, persona, text)
         for (persona, titles), texts in zip(chunks, written, strict=True)
@@ -115,7 +113,9 @@ def ask(
 
 def tidy(text: str) -> str | None:
     """An answer without wrapping and without a half sentence, or None if it is no answer."""
-    text = re.sub(r"\s+", " ", text).strip(_WRAPPING)
+    text = re.sub(r"\s+", " ", text).strip(_MARKDOWN)
+    if text.startswith(tuple(_QUOTES)):
+        text = text.strip(_QUOTES)
     whole = _SENTENCES.match(text)
     if whole is None or _REFUSAL.match(text):
         return None
@@ -133,21 +133,24 @@ def kept(answers: Sequence[Answer]) -> list[Answer]:
 
 def _resume(request: Request, path: Path) -> list[list[str]]:
     """The chunks that `path` holds; it is cut after the last whole one, or begun."""
-    first = _line(request._asdict())
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    whole = [line for line in lines if line.endswith("\n")]
+    sampling = {"max_new_tokens": MAX_NEW_TOKENS, "temperature": TEMPERATURE, "top_p": TOP_P}
+    first = _line(request._asdict() | sampling)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole = text.splitlines(keepends=True)
+    if whole and not whole[-1].endswith("\n"):
+        whole.pop()
     if whole and whole[0] != first:
         raise FspoError(
             f"{path}: holds the answers of a run with other settings. Delete it to begin again, "
             "or choose another place with --out."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(whole or [first]), encoding="utf-8")
+    write_text(path, "".join(whole or [first]))
     return [json.loads(line)["texts"] for line in whole[1:]]
 
 
 def _line(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    # ASCII only: a killed run leaves no half character, and only "\n" ends a line.
+    return json.dumps(value) + "\n"
 
 
 def _chunk_seed(seed: int, number: int) -> int:

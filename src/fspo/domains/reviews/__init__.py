@@ -5,7 +5,10 @@ from fspo.domains.reviews.personas import PERSONAS, conversation
 from fspo.domains.reviews.titles import prompt, titles
 from fspo.domains.reviews.users import describe, users
 
+NAME = "reviews"
+
 __all__ = [
+    "NAME",
     "PERSONAS",
     "conversation",
     "describe",

@@ -10,7 +10,7 @@ from math import log
 from typing import Any
 
 SHORT = 8  # words in a review that could not be more concise
-LONG = 60  # words in a review that is as long as a small model's get
+LONG = 50  # words in a review that is as long as a small model's get
 
 
 @lru_cache(maxsize=1 << 16)
@@ -19,7 +19,7 @@ def _sentiment(text: str) -> float:
 
 
 @lru_cache(maxsize=1)
-def _analyzer() -> Any:  # noqa: ANN401 - the package has no types
+def _analyzer() -> Any:
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
     return SentimentIntensityAnalyzer()

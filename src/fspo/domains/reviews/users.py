@@ -7,7 +7,6 @@ same split, so that nothing is known of a user before the first shot.
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from fspo.errors import FspoError
@@ -106,5 +105,3 @@ def _strength(value: float) -> str:
 def _kind(sentiment: float, verbosity: float) -> str:
     first = "positive" if sentiment > 0 else "negative"
     return f"{first}, {'verbose' if verbosity > 0 else 'concise'}"
-
-
