@@ -1,0 +1,1 @@
+"""Judges, preference accuracy, win rates, their statistics, and the report."""

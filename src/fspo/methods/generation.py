@@ -51,7 +51,7 @@ def complete(
     repeated = prefix.expand(len(contexts), -1)
     sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None}
     if temperature > 0:
-        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p}
+        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
     with torch.inference_mode(), torch.random.fork_rng():
         torch.manual_seed(seed)
         cache = model(input_ids=prefix, use_cache=True, logits_to_keep=1).past_key_values
@@ -64,7 +64,6 @@ def complete(
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.eos_token_id,
             stopping_criteria=StoppingCriteriaList([StopStringCriteria(tokenizer, ["\n#"])]),
-            top_k=0,
             **sampling,
         )
     answers = written[:, shared + inputs.shape[1] :]

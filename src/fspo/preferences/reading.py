@@ -43,7 +43,7 @@ def load_preferences(path: str | Path) -> Preferences:
         by_user.setdefault(user_id, []).append(preference)
     if not by_user:
         raise FspoError(f"{path}: holds no preferences")
-    return Preferences(by_user, _users(Path(path)), source=str(path))
+    return Preferences(by_user, read_users(Path(path)), source=str(path))
 
 
 def preference_rows(path: str | Path) -> Iterator[tuple[str, Preference]]:
@@ -122,7 +122,12 @@ def _check_field(path: str | Path, place: str, row: Row, field: str) -> None:
         raise FspoError(f"{path}: {place}: {field} holds half a character (a lone surrogate)")
 
 
-def _users(path: Path) -> list[User]:
+def read_users(path: Path) -> list[User]:
+    """What a dataset's folder says of its users; nothing where there is no such table.
+
+    Raises:
+        FspoError: if the table names nobody, or somebody twice, or has malformed attributes.
+    """
     file = _table_in(path, "users") if path.is_dir() else None
     users: dict[str, User] = {}
     for place, row in rows(file) if file else ():

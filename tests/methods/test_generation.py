@@ -1,0 +1,53 @@
+"""Generation with a shared prefix against the plain way: one context at a time, no cache."""
+
+from __future__ import annotations
+
+import torch
+from conftest import byte_tokenizer, small_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fspo.methods.generation import complete
+
+TOKENIZER = byte_tokenizer()
+MODEL = small_model()
+
+
+def greedily(context: list[int], count: int) -> list[int]:
+    """The likeliest next token, again and again, reading everything anew each time."""
+    tokens = list(context)
+    with torch.inference_mode():
+        for _ in range(count):
+            token = int(MODEL(torch.tensor([tokens])).logits[0, -1].argmax())
+            if token == TOKENIZER.eos_token_id:
+                break
+            tokens.append(token)
+    return tokens[len(context) :]
+
+
+tails = st.lists(st.lists(st.integers(3, 258), min_size=1, max_size=9), min_size=1, max_size=4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(prefix=st.lists(st.integers(3, 258), min_size=1, max_size=20), tails=tails)
+def test_equals_reading_every_context_anew(prefix: list[int], tails: list[list[int]]) -> None:
+    contexts = [prefix + tail for tail in tails]
+    together = complete(
+        MODEL, TOKENIZER, contexts, max_new_tokens=6, temperature=0, top_p=1, seed=0
+    )
+    for context, text in zip(contexts, together, strict=True):
+        alone = TOKENIZER.decode(greedily(context, 6), skip_special_tokens=True)
+        if "#" not in alone and "\\" not in alone:
+            assert text == alone.strip()
+
+
+def test_the_seed_decides_what_is_sampled() -> None:
+    def sample(seed: int) -> list[str]:
+        return complete(
+            MODEL, TOKENIZER, [[5, 6], [5, 7]], max_new_tokens=12, temperature=1, top_p=1, seed=seed
+        )
+
+    state = torch.random.get_rng_state()
+    assert sample(1) == sample(1)
+    assert sample(1) != sample(2)
+    assert torch.equal(torch.random.get_rng_state(), state)
