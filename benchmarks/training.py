@@ -174,11 +174,12 @@ class StepTimes:
         self.seconds: list[float] = []
 
     def callback(self) -> Any:
+        """What Trainer calls at the begin and the end of each step."""
         from transformers import TrainerCallback
 
         times = self
 
-        class Clock(TrainerCallback):
+        class Clock(TrainerCallback):  # type: ignore[misc]
             def on_step_begin(self, *_: Any, **__: Any) -> None:
                 self.since = time.perf_counter()
 
@@ -193,7 +194,7 @@ def peak_memory() -> float:
     import torch
 
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
+        return float(torch.cuda.max_memory_allocated() / 1e9)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
@@ -282,7 +283,7 @@ def contest(name: str, steps: int) -> dict[str, Any]:
 
 def ratio(results: dict[str, dict[str, Any]], ours: str, theirs: str) -> float:
     """How many times as many pairs a second."""
-    return results[ours]["pairs_per_second"] / results[theirs]["pairs_per_second"]
+    return float(results[ours]["pairs_per_second"] / results[theirs]["pairs_per_second"])
 
 
 if __name__ == "__main__":

@@ -30,13 +30,10 @@ Text = str | None
 def main() -> None:
     """Runs the command line; what a user can put right ends in one line and exit code 2."""
     try:
-        app(standalone_mode=True)
+        app()
     except FspoError as error:
         _complain(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
-        _complain("interrupted; what was finished is kept")
-        sys.exit(130)
     except OSError as error:
         if error.filename is None:
             raise

@@ -26,7 +26,10 @@ class Lora(Section):
 
     rank: int = Field(16, ge=1, description="inner width of the adapter")
     alpha: float = Field(32, gt=0, description="the adapter's output is scaled by alpha / rank")
-    targets: str | list[str] = Field("all-linear", description="the layers that get one")
+    targets: str | list[str] = Field("all-linear", description="the modules that get one")
+    last_layers: int | None = Field(
+        None, ge=1, description="only in so many last layers: less memory and time; default: all"
+    )
 
 
 class TrainRecipe(Section):
@@ -45,6 +48,9 @@ class TrainRecipe(Section):
     beta: float = Field(0.01, gt=0, description="strength of the tie to the reference")
     shots: int = Field(8, ge=0, description="shots before an episode's last target")
     episodes: int = Field(160, ge=1, description="episodes to train on, in all")
+    mirrored: bool = Field(
+        False, description="every second episode is the one before it with all choices reversed"
+    )
     batch_size: int = Field(2, ge=1, description="episodes in an optimizer step, on each process")
     micro_batch_size: int = Field(1, ge=1, description="episodes in one forward pass")
     max_length: int | None = Field(None, ge=16, description="context in tokens; default: model's")
@@ -68,8 +74,8 @@ class SynthesizeRecipe(Section):
 
     domain: str = "reviews"
     model: str = "smollm2-135m-instruct"
-    titles: int = Field(96, ge=8)
-    users: int = Field(72, ge=8)
+    titles: int = Field(80, ge=8)
+    users: int = Field(96, ge=24)
     preferences_per_user: int = Field(24, ge=2)
 
 

@@ -21,9 +21,10 @@ from fspo.evaluation.statistics import bootstrap_ci
 from fspo.evaluation.winrate import outcome, write_answers
 from fspo.files import write_json
 from fspo.methods.answering import Base, InContext, Method, Oracle, Task
-from fspo.preferences.records import Episode, Preferences
+from fspo.preferences.records import Episode, Preferences, User
 
 if TYPE_CHECKING:
+    from fspo.domains import Domain
     from fspo.learning.policy import Policy
     from fspo.recipe import EvaluateRecipe
 
@@ -144,7 +145,7 @@ def _methods(policy: Policy, recipe: EvaluateRecipe) -> list[Method]:
 def _compare(
     answers: Mapping[str, list[list[str]]],
     tasks: Sequence[Task],
-    domain: Any,
+    domain: Domain,
     seed: int,
 ) -> dict[str, Any]:
     """Every method against base: win rate in percent, its interval, and the mean length."""
@@ -189,14 +190,15 @@ def _summary(values: Mapping[str, Sequence[float]], seed: int, name: str) -> dic
     low, high = bootstrap_ci(values, np.random.default_rng(seed))
     flat = [value for own in values.values() for value in own]
     digits = 4 if name == "mean" else 2
+    ends = [round(end, digits) if np.isfinite(end) else None for end in (low, high)]
     return {
         name: round(float(np.mean(flat)), digits),
-        "ci95": [round(low, digits), round(high, digits)],
+        "ci95": ends,
         "n": len(flat),
     }
 
 
-def _groups(users: Sequence[Any]) -> dict[str, list[str]]:
+def _groups(users: Sequence[User]) -> dict[str, list[str]]:
     """Users by the kind that their attributes name, if they name one."""
     groups: dict[str, list[str]] = {}
     for user in users:
@@ -216,7 +218,7 @@ def _count_prompts(preferences: Preferences, split: str) -> int:
 def _example(
     tasks: Sequence[Task],
     answers: Mapping[str, list[list[str]]],
-    domain: Any,
+    domain: Domain,
 ) -> dict[str, Any]:
     """One held-out user's shots, and what each method answered: the first user, not the best."""
     task = tasks[0]

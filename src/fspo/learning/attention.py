@@ -34,9 +34,9 @@ def tree_masks(causal: Any, batch: TreeBatch) -> Tensor | dict[str, Tensor]:
 
     visible = torch.from_numpy(batch.visible())
     config = causal.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
+    window = int(getattr(config, "sliding_window", None) or 0)
     kinds = set(getattr(config, "layer_types", None) or []) or {"sliding_attention"}
-    slides = bool(window) and "sliding_attention" in kinds and window <= batch.positions.max()
+    slides = 0 < window <= batch.positions.max() and "sliding_attention" in kinds
     if not slides and config._attn_implementation in ("sdpa", _NAME):
         config._attn_implementation = _registered()
         return _to_add(causal, visible[:, batch.chain :])
@@ -98,7 +98,7 @@ def _tree_attention(
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     chain = query.shape[-2] - attention_mask.shape[-2]
-    options = {"dropout_p": dropout, "scale": scaling}
+    options: dict[str, Any] = {"dropout_p": dropout, "scale": scaling}
     on_chain = scaled_dot_product_attention(
         query[:, :, :chain], key[:, :, :chain], value[:, :, :chain], is_causal=True, **options
     )

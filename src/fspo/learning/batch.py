@@ -59,5 +59,5 @@ class TreeBatch:
         count, columns = self.tokens.shape
         mask = np.broadcast_to(np.eye(columns, dtype=bool), (count, columns, columns)).copy()
         for index, (tree, places) in enumerate(zip(self._trees, self._places, strict=True)):
-            mask[np.ix_([index], places, places)] = tree.visible()
+            mask[index][np.ix_(places, places)] = tree.visible()
         return mask

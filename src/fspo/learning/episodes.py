@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fspo.errors import FspoError
 from fspo.learning.tree import EpisodeTree
-from fspo.preferences.records import Preferences
+from fspo.preferences.records import Episode, Preference, Preferences
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,14 +47,30 @@ class EpisodeDataset:
         return self._recipe.episodes
 
     def __getitem__(self, index: int) -> EpisodeTree:
-        turn, place = divmod(index, len(self.users))
+        return EpisodeTree.from_episode(
+            self.episode(index), self._tokenizer, self._recipe.template, self._recipe.max_length
+        )
+
+    def episode(self, index: int) -> Episode:
+        """The `index`-th episode.
+
+        Where the recipe says `mirrored`, an episode with an odd index is the one before it by a
+        user who chooses the other way round each time. In a batch of the two, whatever everybody
+        would be taught to like cancels out, and what the shots say about the user is left.
+        """
+        if self._recipe.mirrored and index % 2:
+            before = self.episode(index - 1)
+            return replace(before, preferences=[_reversed(p) for p in before.preferences])
+        drawn = index // 2 if self._recipe.mirrored else index
+        turn, place = divmod(drawn, len(self.users))
         order = np.random.default_rng([self._recipe.seed, turn]).permutation(len(self.users))
         user = self.users[order[place]]
         shots = self._lengths[user] - 1
-        episode = self._preferences.episode(user, shots, seed=[self._recipe.seed, index])
-        return EpisodeTree.from_episode(
-            episode, self._tokenizer, self._recipe.template, self._recipe.max_length
-        )
+        return self._preferences.episode(user, shots, seed=[self._recipe.seed, index])
+
+
+def _reversed(preference: Preference) -> Preference:
+    return replace(preference, chosen=preference.rejected, rejected=preference.chosen)
 
 
 def training_preferences(preferences: Preferences, split: str) -> Preferences:

@@ -137,8 +137,13 @@ def _new_adapter(model: Any, recipe: TrainRecipe) -> Any:
     from peft import LoraConfig, get_peft_model
 
     assert recipe.lora is not None
+    depth = model.config.get_text_config().num_hidden_layers
+    lowest = max(0, depth - (recipe.lora.last_layers or depth))
     config = LoraConfig(
-        r=recipe.lora.rank, lora_alpha=recipe.lora.alpha, target_modules=recipe.lora.targets
+        r=recipe.lora.rank,
+        lora_alpha=recipe.lora.alpha,
+        target_modules=recipe.lora.targets,
+        layers_to_transform=list(range(lowest, depth)) if lowest else None,
     )
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)

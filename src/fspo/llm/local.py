@@ -7,7 +7,7 @@ It knows nothing about users or preferences. What is in a conversation is data: 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, cast
 
@@ -113,6 +113,37 @@ class LocalModel:
             ).input_ids
         return tokens
 
+    def continue_all(
+        self,
+        prompts: Sequence[list[int]],
+        *,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        stop: Callable[[str], bool] | None = None,
+    ) -> list[str]:
+        """Writes on from token ids, in one batch; what all begin with is read once.
+
+        Args:
+            prompts: token ids; `chat` makes them from conversations.
+            max_new_tokens: the longest answer, in tokens; a longer one is cut.
+            temperature: as in `chat`.
+            top_p: as in `chat`.
+            seed: what the sampling depends on, along with the prompts.
+            stop: whether the text written so far is enough; asked after every token.
+
+        Returns:
+            What was written behind each, without special tokens.
+
+        Raises:
+            FspoError: if a prompt and its answer do not fit the model's window.
+        """
+        self._check_window(prompts, max_new_tokens)
+        sampler = Sampler(temperature, top_p, seed, self.model.device)
+        written = self._generate(prompts, max_new_tokens, sampler, stop)
+        return [self.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in written]
+
     def _check_window(self, prompts: Sequence[list[int]], max_new_tokens: int) -> None:
         window = self.tokenizer.model_max_length
         longest = max(map(len, prompts), default=0)
@@ -124,7 +155,11 @@ class LocalModel:
             )
 
     def _generate(
-        self, prompts: Sequence[list[int]], max_new_tokens: int, sampler: Sampler
+        self,
+        prompts: Sequence[list[int]],
+        max_new_tokens: int,
+        sampler: Sampler,
+        stop: Callable[[str], bool] | None = None,
     ) -> list[list[int]]:
         """One batch, token by token; rows that have ended leave it, several at a time."""
         import torch
@@ -142,6 +177,8 @@ class LocalModel:
                         going.discard(row)
                     elif row in going:
                         written[row].append(token)
+                        if stop and stop(self.tokenizer.decode(written[row])):
+                            going.discard(row)
                 if not going or step == max_new_tokens:
                     break
                 if len(going) <= _LEAVING * len(rows):

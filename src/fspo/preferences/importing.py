@@ -72,7 +72,7 @@ def _persona_responses(place: str, row: Row) -> Converted:
     persona = _text(place, row, "score_persona")
     # The persona's text is who the user is; a name for it that is stable and short.
     user = User("persona-" + hashlib.sha256(persona.encode()).hexdigest()[:12], persona)
-    extra = {key: row[key] for key in ("level",) if key in row}
+    extra: Row = {key: row[key] for key in ("level",) if key in row}
     return _pair(user, place, row, ("x", "yw", "yl"), extra)
 
 
@@ -84,7 +84,7 @@ def _scored_pairs(place: str, row: Row) -> Converted:
     }.get(_text(place, row, "label").removesuffix(".0"))
     if fields is None:
         return None
-    extra = {key: row[key] for key in ("level_x", "level_y") if key in row}
+    extra: Row = {key: row[key] for key in ("level_x", "level_y") if key in row}
     return _pair(user, place, row, fields, extra)
 
 

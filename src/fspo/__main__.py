@@ -1,0 +1,5 @@
+"""`python -m fspo` is `fspo`."""
+
+from fspo.cli import main
+
+main()

@@ -1,0 +1,138 @@
+"""Evaluation end to end on a small model: what is written, and figures against recomputation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import byte_tokenizer, small_model
+
+from fspo import (
+    EpisodeTree,
+    FspoError,
+    Preference,
+    Preferences,
+    User,
+    completion_logps,
+    load_preferences,
+)
+from fspo.domains import load_domain
+from fspo.evaluation.evaluate import evaluate
+from fspo.evaluation.ranking import rank
+from fspo.evaluation.report import report
+from fspo.evaluation.winrate import outcome
+from fspo.learning.policy import load_policy
+from fspo.learning.train import train
+from fspo.preferences.writing import save_preferences
+from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
+
+RECIPE = EvaluateRecipe(shots=2, episodes_per_user=2, prompts_per_user=3, max_new_tokens=8)
+METHODS = ["base", "few-shot prompted", "FSPO", "oracle"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation")
+    small_model().save_pretrained(folder / "model")
+    byte_tokenizer().save_pretrained(folder / "model")
+    by_user, users = {}, []
+    for number in range(8):
+        split = "train" if number < 4 else "test"
+        taste = 1.0 if number % 2 else -1.0
+        good, bad = ("I love it.", "I hate it.") if number % 2 else ("I hate it.", "I love it.")
+        by_user[f"u{number}"] = [Preference(f"{split} {i}?", good, bad) for i in range(7)]
+        attributes = {"sentiment": taste, "verbosity": 0.0, "kind": f"kind {number % 2}"}
+        users.append(User(f"u{number}", "Likes it one way.", attributes, split))
+    save_preferences(Preferences(by_user, users), folder / "data", "")
+    settings = TrainRecipe(
+        data=str(folder / "data"), out=str(folder / "policy"), model=str(folder / "model"),
+        shots=3, episodes=6, learning_rate=1e-2, lora=Lora(rank=4), warmup_steps=0,
+    )  # fmt: skip
+    train(settings)
+    return folder
+
+
+def test_results_say_what_the_issue_asks_for(place: Path) -> None:
+    results = evaluate(place / "data", place / "policy", place / "out", RECIPE, seed=3)
+    assert json.loads((place / "out" / "results.json").read_text()) == results
+    assert list(results["methods"]) == METHODS
+    for method in results["methods"].values():
+        assert method["n"] == 4 * 3
+        assert method["ci95"][0] <= method["winrate"] <= method["ci95"][1]
+    base = results["methods"]["base"]
+    assert (base["winrate"], base["ci95"]) == (50.0, [50.0, 50.0])
+    assert list(results["preference_accuracy"]["by_shots"]) == ["0", "1", "2"]
+    assert results["preference_accuracy"]["n"] == 4 * 2
+    assert results["users"] == {"train": 4, "test": 4}
+    assert set(results["example"]["prompts"][0]["answers"]) == set(METHODS)
+    assert "FSPO" in report(place / "out").read_text()
+
+
+def test_accuracy_equals_a_naive_recomputation(place: Path) -> None:
+    results = evaluate(place / "data", place / "policy", place / "out2", RECIPE, seed=3)
+    policy, data = load_policy(place / "policy"), load_preferences(place / "data")
+    hits: dict[int, list[float]] = {0: [], 1: [], 2: []}
+    for index, user in enumerate(["u4", "u5", "u6", "u7"]):
+        for number in range(2):
+            episode = data.episode(user, 2, seed=[3, number, index])
+            tree = EpisodeTree.from_episode(episode, policy.tokenizer)
+            with torch.no_grad():
+                ((good, bad),) = completion_logps(policy.model, [tree])
+                with policy.model.disable_adapter():
+                    ((good_ref, bad_ref),) = completion_logps(policy.model, [tree])
+            for shots, h in enumerate(((good - bad) - (good_ref - bad_ref)).tolist()):
+                hits[shots].append(float(h > 0))
+    expected = {str(shots): round(float(np.mean(own)), 4) for shots, own in hits.items()}
+    assert results["preference_accuracy"]["by_shots"] == expected
+
+
+def test_the_same_seed_gives_the_same_results_and_an_interrupted_run_goes_on(place: Path) -> None:
+    first = evaluate(place / "data", place / "policy", place / "again", RECIPE, seed=1)
+    for path in sorted((place / "again" / "answers").rglob("*.json"))[1::2]:
+        path.unlink()  # as if it had been interrupted before these
+    second = evaluate(place / "data", place / "policy", place / "again", RECIPE, seed=1)
+    assert first | {"seconds": 0} == second | {"seconds": 0}
+
+
+def test_outcomes() -> None:
+    utility = load_domain("reviews").utility
+    critic = User("u", attributes={"sentiment": -1.0, "verbosity": 0.0})
+    assert outcome(utility, critic, "This is awful.", "This is wonderful.") == 1.0
+    assert outcome(utility, critic, "This is wonderful.", "This is awful.") == 0.0
+    assert outcome(utility, critic, "A film.", "A book.") == 0.5
+
+
+def test_ranking_by_a_user(place: Path) -> None:
+    policy, data = load_policy(place / "policy"), load_preferences(place / "data")
+    answers = ["I love it.", "I hate it.", "It is."]
+    ranked = rank(policy, data, "new?", answers, "u5")
+    assert [row["rank"] for row in ranked] == [1, 2, 3]
+    assert sum(row["probability"] for row in ranked) == pytest.approx(1, abs=1e-3)
+    rewards = policy.rewards("u5", data.by_user["u5"][-3:], "new?", answers)
+    assert {row["answer"]: row["reward"] for row in ranked} == {
+        answer: round(reward, 4) for answer, reward in zip(answers, rewards, strict=True)
+    }
+    with pytest.raises(FspoError, match="say which with --user"):
+        rank(policy, data, "new?", answers)
+    with pytest.raises(FspoError, match="no user 'zoe'"):
+        rank(policy, data, "new?", answers, "zoe")
+    with pytest.raises(FspoError, match="at least two"):
+        rank(policy, data, "new?", answers[:1], "u5")
+
+
+def test_faults_are_named(place: Path) -> None:
+    def run(**settings: object) -> None:
+        changed = RECIPE.model_copy(update=settings)
+        evaluate(place / "data", place / "policy", place / "f", changed)
+
+    with pytest.raises(FspoError, match="Ask for fewer shots"):
+        run(shots=30)
+    with pytest.raises(FspoError, match="no user is in split 'dev'"):
+        run(split="dev")
+    with pytest.raises(FspoError, match="no domain 'revews'; did you mean 'reviews'"):
+        run(judge="revews")
+    with pytest.raises(FspoError, match=r"fspo\.json: not found"):
+        evaluate(place / "data", place / "data", place / "f", RECIPE)

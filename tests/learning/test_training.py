@@ -1,0 +1,181 @@
+"""Training on a small model: the loss against its definition, interruption, and resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import byte_tokenizer, small_model
+from safetensors.torch import load_file
+
+from fspo import (
+    EpisodeTree,
+    FspoError,
+    Preference,
+    Preferences,
+    User,
+    completion_logps,
+    load_preferences,
+)
+from fspo.learning.episodes import EpisodeDataset, training_preferences
+from fspo.learning.policy import load_policy
+from fspo.learning.scoring import response_logps
+from fspo.learning.train import train
+from fspo.learning.trainer import last_checkpoint
+from fspo.preferences.writing import save_preferences
+from fspo.recipe import Lora, TrainRecipe
+
+ADAPTER = "adapter_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small model, and users of which half like what the others do not."""
+    folder = tmp_path_factory.mktemp("training")
+    small_model().save_pretrained(folder / "model")
+    byte_tokenizer().save_pretrained(folder / "model")
+    by_user, users = {}, []
+    for number in range(8):
+        good, bad = ("yes", "no") if number % 2 else ("no", "yes")
+        by_user[f"u{number}"] = [Preference(f"q{i}", good, bad) for i in range(6)]
+        users.append(User(f"u{number}", split="train" if number < 6 else "test"))
+    save_preferences(Preferences(by_user, users), folder / "data", "")
+    return folder
+
+
+def recipe(place: Path, out: str, **settings: object) -> TrainRecipe:
+    defaults: dict[str, object] = {
+        "data": str(place / "data"),
+        "out": str(place / out),
+        "model": str(place / "model"),
+        "shots": 3,
+        "episodes": 12,
+        "log_every": 1,
+        "save_every": 2,
+        "learning_rate": 5e-3,
+        "beta": 0.1,
+        "lora": Lora(rank=4, alpha=8),
+    }
+    return TrainRecipe.model_validate(defaults | settings)
+
+
+def log_of(folder: Path) -> list[dict[str, float]]:
+    return json.loads((folder / "training_log.json").read_text())
+
+
+@pytest.mark.parametrize("objective", ["ipo", "dpo", "sft"])
+@pytest.mark.parametrize("logps", ["sum", "mean"])
+def test_the_first_loss_is_the_definition(place: Path, objective: str, logps: str) -> None:
+    """At the first step the policy is its reference: h is 0, and the losses are known."""
+    settings = recipe(place, f"first-{objective}-{logps}", objective=objective, logps=logps)
+    first = log_of(train(settings))[0]
+    preferences = training_preferences(load_preferences(settings.data), "train")
+    episodes = EpisodeDataset(preferences, byte_tokenizer(), settings)
+    trees = [episodes[0], episodes[1]]
+    chosen = torch.cat([c for c, _ in completion_logps(small_model(), trees)]).detach()
+    lengths = torch.tensor([len(y) for t in trees for y in t.chosen])
+    chosen = chosen / lengths if logps == "mean" else chosen
+    expected = {"ipo": (1 / 0.2) ** 2, "dpo": 0.6931472, "sft": -chosen.mean().item()}[objective]
+    assert first["loss"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_it_learns_from_shots_and_says_so(place: Path) -> None:
+    out = train(recipe(place, "learns", episodes=80, batch_size=4, learning_rate=1e-2))
+    log = log_of(out)
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
+    # Without a shot nobody can know which half a user belongs to; with shots it is plain.
+    late = log[-5:]
+    assert sum(line["accuracy_3_shots"] for line in late) / 5 > 0.9
+    assert sum(line["accuracy_0_shots"] for line in late) / 5 < 0.9
+    assert log[-1]["tokens_per_second"] > 0
+    assert not (out / "checkpoints").exists()
+
+
+def test_a_killed_run_resumes_to_the_same_weights(place: Path) -> None:
+    whole = train(recipe(place, "whole", episodes=40))
+    settings = recipe(place, "killed", episodes=40)
+    (place / "killed.yaml").write_text(settings.model_dump_json())
+    command = [sys.executable, "-m", "fspo", "train", str(place / "killed.yaml")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not last_checkpoint(place / "killed" / "checkpoints"):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (place / "killed" / ADAPTER).exists()
+    resumed = train(settings, resume=True)
+    for name, weights in load_file(whole / ADAPTER).items():
+        assert torch.equal(weights, load_file(resumed / ADAPTER)[name]), name
+
+
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
+    for step, state in [(2, "{}"), (10, '{"global_st'), (9, None)]:
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if state is not None:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+
+
+def test_full_fine_tuning_has_a_frozen_reference(place: Path) -> None:
+    out = train(recipe(place, "full", lora=None, learning_rate=1e-3))
+    policy = load_policy(out)
+    tree = EpisodeTree.from_candidates("u", [], "q0", ["yes", "no"], policy.tokenizer)
+    (moved,) = policy.margins([tree])
+    assert moved.abs().max() > 1e-3
+
+
+def test_pref_ft_then_ipo_takes_the_first_as_reference(place: Path) -> None:
+    first = train(recipe(place, "warm", objective="sft"))
+    second = train(recipe(place, "then", adapter=str(first)))
+    assert log_of(second)[0]["margin"] == pytest.approx(0, abs=1e-4)
+    policy = load_policy(second)
+    tree = EpisodeTree.from_candidates("u", [], "q0", ["yes", "no"], policy.tokenizer)
+    (margins,) = policy.margins([tree])
+    before = load_policy(first)
+
+    with torch.inference_mode():
+        (new,) = response_logps(policy.model, [tree])
+        (old,) = response_logps(before.model, [tree])
+    torch.testing.assert_close(margins, new - old, atol=1e-4, rtol=0)
+
+
+def test_another_run_in_the_same_folder_is_refused(place: Path) -> None:
+    train(recipe(place, "twice"))
+    with pytest.raises(FspoError, match="holds this run already; add --resume"):
+        train(recipe(place, "twice"))
+    with pytest.raises(FspoError, match=r"other settings \(beta: 0.1 there, 0.2 here\)"):
+        train(recipe(place, "twice", beta=0.2), resume=True)
+
+
+def test_faults_are_named(place: Path) -> None:
+    with pytest.raises(FspoError, match="no user is in split 'dev'; there are test, train"):
+        train(recipe(place, "f1", split="dev"))
+    with pytest.raises(FspoError, match="cannot be loaded"):
+        train(recipe(place, "f2", model=str(place / "data")))
+    with pytest.raises(FspoError, match=r"lora\.targets"):
+        train(recipe(place, "f3", lora=Lora(targets=["nowhere"])))
+    with pytest.raises(FspoError, match="holds no LoRA adapter"):
+        train(recipe(place, "f4", adapter=str(place / "data")))
+    with pytest.raises(FspoError, match="out: not given"):
+        train(recipe(place, "f5").model_copy(update={"out": ""}))
+
+
+def test_mirrored_episodes_come_in_pairs_that_disagree(place: Path) -> None:
+    settings = recipe(place, "mirrored", mirrored=True)
+    preferences = training_preferences(load_preferences(settings.data), "train")
+    episodes = EpisodeDataset(preferences, byte_tokenizer(), settings)
+    for index in range(0, 6, 2):
+        one, other = episodes.episode(index), episodes.episode(index + 1)
+        assert one.user_id == other.user_id
+        for p, q in zip(one.preferences, other.preferences, strict=True):
+            assert (p.prompt, p.chosen, p.rejected) == (q.prompt, q.rejected, q.chosen)
+    assert {episodes.episode(index).user_id for index in range(0, 12, 2)} == set(episodes.users)

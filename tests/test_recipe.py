@@ -1,0 +1,47 @@
+"""Recipes: defaults, files, flags over files, and faults that name the nearest known key."""
+
+from pathlib import Path
+
+import pytest
+
+from fspo import FspoError
+from fspo.recipe import DEMO_RECIPE, DemoRecipe, TrainRecipe, read_recipe
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("beta: 0.5\nshots: 3\n")
+    read = read_recipe(TrainRecipe, path, {"shots": 5, "seed": None})
+    assert (read.beta, read.shots, read.seed) == (0.5, 5, 0)
+
+
+def test_the_committed_demo_recipe_is_valid() -> None:
+    assert read_recipe(DemoRecipe, DEMO_RECIPE, {}).train.objective == "ipo"
+
+
+FAULTS = {
+    "lerning_rate: 1": "unknown key 'lerning_rate'; did you mean 'learning_rate'?",
+    "lora: {ranks: 4}": "unknown key 'lora.ranks'; did you mean 'rank'?",
+    "zzz: 1": "unknown key 'zzz'; it knows data, out",
+    "beta: -1": "beta: input should be greater than 0 (it is -1)",
+    "objective: ppo": "objective: input should be 'ipo', 'dpo' or 'sft' (it is 'ppo')",
+    "- 1": "a recipe is a list of `key: value` lines",
+    "a: [": "this is not YAML",
+}
+
+
+@pytest.mark.parametrize("text", FAULTS)
+def test_faults_are_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(FspoError) as caught:
+        read_recipe(TrainRecipe, path, {})
+    assert str(caught.value).startswith(f"{path}: ")
+    assert FAULTS[text] in str(caught.value)
+
+
+def test_a_missing_or_binary_file(tmp_path: Path) -> None:
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe")
+    for name in ("none.yaml", "b.yaml"):
+        with pytest.raises(FspoError, match="cannot be read"):
+            read_recipe(TrainRecipe, tmp_path / name, {})
