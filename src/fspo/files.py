@@ -75,7 +75,13 @@ def _named_faults(path: Path) -> Iterator[None]:
             raise FspoError(
                 f"{path}: the disk is full; nothing was written. Free some space and run again."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in (
+            errno.EACCES,
+            errno.EPERM,
+            errno.EROFS,
+            errno.ENOTDIR,
+            errno.EEXIST,
+        ):
             raise FspoError(
                 f"{path}: cannot be written ({error.strerror}). "
                 "Choose another place with --out, or change its permissions."

@@ -1,0 +1,58 @@
+"""Files appear whole or not at all, on a full disk, too."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fspo import FspoError, Preference, Preferences
+from fspo.files import replacing, replacing_folder, write_text
+from fspo.preferences.writing import save_preferences
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB, where this process may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk takes root")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_named_and_leaves_what_was_there(small_disk: Path) -> None:
+    path = small_disk / "x.txt"
+    write_text(path, "before")
+    with pytest.raises(FspoError, match=r"x\.txt: the disk is full"):
+        write_text(path, "after " * 100_000)
+    assert path.read_text() == "before"
+    assert list(small_disk.iterdir()) == [path]
+
+
+def test_a_dataset_on_a_full_disk(small_disk: Path) -> None:
+    own = [Preference(f"q{i}", os.urandom(4000).hex(), "b") for i in range(40)]
+    with pytest.raises(FspoError, match="the disk is full"):
+        save_preferences(Preferences({"u": own}), small_disk / "data", "")
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_fault_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "x") as path:
+        path.write_text("half")
+        1 / 0
+    with pytest.raises(ZeroDivisionError), replacing_folder(tmp_path / "y") as folder:
+        (folder / "z").write_text("half")
+        1 / 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FspoError, match="cannot be written"):
+        write_text(tmp_path / "file" / "x", "text")
