@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,8 @@ Text = str | None
 
 def main() -> None:
     """Runs the command line; what a user can put right ends in one line and exit code 2."""
+    # Libraries' notices to their own developers are nothing that a user can act on.
+    warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         app()
     except FspoError as error:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fspo.errors import FspoError
 
-DEMO_RECIPE = Path(__file__).parents[2] / "recipes" / "demo.yaml"
+DEMO_RECIPE = Path(__file__).parent / "recipes" / "demo.yaml"
 
 
 class Section(BaseModel):

@@ -169,6 +169,11 @@ def test_faults_are_named(place: Path) -> None:
         train(recipe(place, "f5").model_copy(update={"out": ""}))
 
 
+def test_a_loss_that_is_not_finite_stops_the_run(place: Path) -> None:
+    with pytest.raises(FspoError, match=r"the loss is (inf|nan) on the episodes of 'u\d'"):
+        train(recipe(place, "wild", beta=1e-30))
+
+
 def test_mirrored_episodes_come_in_pairs_that_disagree(place: Path) -> None:
     settings = recipe(place, "mirrored", mirrored=True)
     preferences = training_preferences(load_preferences(settings.data), "train")

@@ -34,6 +34,8 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
         FspoError: if the recipe, the data or the model is at fault, if `out` holds another run, or
             if the loss is not finite.
     """
+    from transformers import PrinterCallback
+
     from fspo.learning.episodes import EpisodeDataset, collate, training_preferences
     from fspo.learning.policy import SETTINGS
     from fspo.learning.trainer import (
@@ -66,6 +68,7 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
         data_collator=collate,
         callbacks=[ProgressLog()],
     )
+    trainer.remove_callback(PrinterCallback)  # standard output is for data
     checkpoint = last_checkpoint(out / "checkpoints") if resume else None
     if checkpoint:
         say(f"going on from {checkpoint}")

@@ -19,6 +19,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from fspo.console import say
+from fspo.errors import FspoError
 from fspo.learning import objectives
 from fspo.learning.policy import reference_logps
 from fspo.learning.scoring import response_logps
@@ -73,7 +74,6 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         """The mean loss of all targets of the batch's trees."""
         trees: Sequence[EpisodeTree] = inputs["trees"]
         policy = [self._reduced(t, logps) for t, logps in zip(trees, model(trees), strict=True)]
-        losses = []
         if self._objective == "sft":
             losses = [objectives.sft(logps[0::2]) for logps in policy]
             margins = [(logps[0::2] - logps[1::2]).detach() for logps in policy]
@@ -90,6 +90,12 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
             losses = [loss_of(h, self._beta) for h in margins]
         self._note(trees, margins)
         loss = torch.cat(losses).mean()
+        if not torch.isfinite(loss):
+            raise FspoError(
+                f"step {self.state.global_step + 1}: the loss is {loss.item()} on the episodes of "
+                f"{', '.join(repr(tree.user_id) for tree in trees)}; the last checkpoint is good. "
+                "Take a lower learning_rate, or a larger beta."
+            )
         return (loss, {}) if return_outputs else loss
 
     def _reduced(self, tree: EpisodeTree, logps: Tensor) -> Tensor:
