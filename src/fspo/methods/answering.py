@@ -7,7 +7,6 @@ looks at is what makes it the method it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -95,10 +94,15 @@ class InContext:
 
     def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
         """Answers each user's prompts in one batch behind that user's shots."""
-        with nullcontext() if self._trained else self._policy.model.disable_adapter():
-            return [self._answer_one(task, seed) for task in tasks]
+        policy = self._policy
+        if self._trained:
+            return [self._answer_one(policy.model, task, seed) for task in tasks]
+        if policy.frozen is not None:
+            return [self._answer_one(policy.frozen, task, seed) for task in tasks]
+        with policy.model.disable_adapter():
+            return [self._answer_one(policy.model, task, seed) for task in tasks]
 
-    def _answer_one(self, task: Task, seed: int) -> list[str]:
+    def _answer_one(self, model: Any, task: Task, seed: int) -> list[str]:
         from fspo.learning.tree import context_tokens
         from fspo.methods.generation import complete
 
@@ -115,7 +119,7 @@ class InContext:
             for prompt in task.prompts
         ]
         return complete(
-            policy.model,
+            model,
             policy.tokenizer,
             contexts,
             max_new_tokens=settings.max_new_tokens,

@@ -1,0 +1,145 @@
+"""What an evaluation's numbers say, in sentences that are computed from them."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+from fspo.evaluation.results import Accuracy, Interval, Results, WinRate
+
+
+def headline(results: Results) -> str:
+    """The finding that comes first: what the shots tell the model about a new user."""
+    accuracy = finite(results.preference_accuracy.by_shots)
+    if not accuracy:
+        return f"What {results.model} learned from a few choices of each user"
+    fewest, most = min(accuracy), max(accuracy)
+    before, after = (percent(100 * accuracy[shots]) for shots in (fewest, most))
+    picks = f"the model picks the answer that the user prefers in {after} of cases"
+    if fewest == most:
+        return f"With {most or 'none'} of a new user's choices, {picks}."
+    return f"With {most} of a new user's choices, {picks}; with {fewest or 'none'}, in {before}."
+
+
+def findings(results: Results) -> list[str]:
+    """What the numbers say, a sentence each."""
+    sentences = list(_accuracy_findings(results.preference_accuracy))
+    for name in own_methods(results):
+        sentences += _win_findings(name, results)
+    return sentences
+
+
+def _accuracy_findings(accuracy: Accuracy) -> Iterator[str]:
+    values = finite(accuracy.by_shots)
+    if len(values) < 2:
+        return
+    fewest, most = min(values), max(values)
+    gain = _points(100 * values[most], 100 * values[fewest])
+    if gain <= 0:
+        yield (
+            f"Choices of the user did not help: with {most} of them the model is no better at "
+            f"telling what the user prefers than with {fewest or 'none'}."
+        )
+        return
+    doubt = _doubt(accuracy.ci95.get(most), accuracy.ci95.get(fewest))
+    yield (
+        f"Seeing {most} of the user's choices instead of {fewest or 'none'} adds {gain:.1f} "
+        f"percentage points to the model's accuracy{doubt}."
+    )
+
+
+def _win_findings(name: str, results: Results) -> Iterator[str]:
+    ours = results.methods[name]
+    if math.isnan(ours.winrate):
+        return
+    yield (
+        f"The judge prefers the answers of {name} to the base model's in "
+        f"{percent(ours.winrate, 1)} of comparisons{interval_text(ours.ci95)}: {_verdict(ours)}."
+    )
+    for other_name, what in (
+        ("few-shot prompted", "prompting the base model with the same choices"),
+        ("oracle", "the oracle, which is told the user's description"),
+    ):
+        other = results.methods.get(other_name)
+        if other and not math.isnan(other.winrate):
+            yield (
+                f"{name} {_compared(ours.winrate, other.winrate)} {what} "
+                f"({percent(other.winrate, 1)}){_doubt(ours.ci95, other.ci95)}."
+            )
+    groups = {g: m.winrate for g, m in ours.by_group.items() if not math.isnan(m.winrate)}
+    if len(groups) > 1:
+        worst, best = min(groups, key=groups.__getitem__), max(groups, key=groups.__getitem__)
+        yield (
+            f"By kind of user, {name} wins least often for “{worst}” "
+            f"({percent(groups[worst], 1)}) and most often for “{best}” "
+            f"({percent(groups[best], 1)})."
+        )
+    base = results.methods.get("base")
+    if base and ours.mean_length > 0 and base.mean_length > 0:
+        yield (
+            f"Its answers have {ours.mean_length:.0f} words on average, "
+            f"the base model's {base.mean_length:.0f}."
+        )
+
+
+def _verdict(method: WinRate) -> str:
+    if method.ci95 is None:
+        return "how sure that is was not measured"
+    if method.ci95[0] > 50:
+        return "it beats the base model"
+    if method.ci95[1] < 50:
+        return "it loses to the base model"
+    return "too close to call, as 50% lies within the interval"
+
+
+def _compared(ours: float, other: float) -> str:
+    difference = _points(ours, other)
+    if difference == 0:
+        return "wins just as often as"
+    return f"is {abs(difference):.1f} points {'ahead of' if difference > 0 else 'behind'}"
+
+
+def _points(one: float, other: float) -> float:
+    """The difference of two figures as they are printed, so that a reader can check it."""
+    return round(round(one, 1) - round(other, 1), 1)
+
+
+def _doubt(one: Interval, other: Interval) -> str:
+    if one is None or other is None or one[0] > other[1] or other[0] > one[1]:
+        return ""
+    return "; the two intervals overlap, so this may be chance"
+
+
+def ends(interval: Interval) -> str:
+    """An interval as a table shows it; "–" where it is not known."""
+    return f"{interval[0]:.1f}% to {interval[1]:.1f}%" if interval else "–"
+
+
+def words(length: float) -> str:
+    """A mean number of words as a table shows it."""
+    return "–" if math.isnan(length) else f"{length:.1f}"
+
+
+def interval_text(interval: Interval) -> str:
+    """An interval as it follows a figure in a sentence; nothing where it is not known."""
+    if interval is None:
+        return ""
+    return f" (95% interval {ends(interval)})"
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """`value` as a percentage; "–" for nan, and never rounded to all or nothing."""
+    if math.isnan(value):
+        return "–"
+    text = f"{value:.{digits}f}"
+    if digits == 0 and 0 < value < 100 and text in ("0", "100"):
+        text = f"{value:.1f}"
+    return f"{text}%"
+
+
+def own_methods(results: Results) -> list[str]:
+    """The methods that the page is about."""
+    return [name for name in results.methods if name.startswith("FSPO")]
+
+
+def finite(values: Mapping[int, float]) -> dict[int, float]:
+    """What was measured, in the order of the keys."""
+    return {key: value for key, value in sorted(values.items()) if math.isfinite(value)}

@@ -1,0 +1,120 @@
+"""The form of `results.json` and `training_log.json`, checked when they are read."""
+
+import math
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+
+
+def _known(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    return interval if interval and all(map(math.isfinite, interval)) else None
+
+
+# Results may hold null or NaN where something could not be measured: nan and None from here on.
+Measured = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+Interval = Annotated[tuple[float, float] | None, AfterValidator(_known)]
+
+
+class WinRate(BaseModel):
+    """How often one method's answers were preferred to the base model's, in percent."""
+
+    winrate: Measured
+    ci95: Interval = None
+    n: int | None = None
+
+
+class Method(WinRate):
+    """What was measured of one method; `mean_length` is in words."""
+
+    ci95: Interval
+    n: int
+    mean_length: Measured
+    by_group: dict[str, WinRate] = {}
+
+
+class Accuracy(BaseModel):
+    """How often the implicit reward ranks a pair as its user does, from 0 to 1, by shots seen."""
+
+    by_shots: dict[int, Measured]
+    n: int
+    ci95: dict[int, Interval] = {}
+    by_group: dict[str, dict[int, Measured]] = {}
+
+
+class Users(BaseModel):
+    """How many users the model learned from, and how many it was tried on."""
+
+    train: int
+    test: int
+
+
+class Shot(BaseModel):
+    """One choice of the example's user."""
+
+    prompt: str = ""
+    chosen: str
+    rejected: str
+
+
+class Answer(BaseModel):
+    """One method's answer in the example, and what the judge makes of it."""
+
+    text: str
+    words: int | None = None
+    sentiment: float | None = None
+    utility: float | None = None
+
+    @property
+    def facts(self) -> list[str]:
+        """What was measured of the answer, in words."""
+        return [
+            *([f"{self.words} words"] if self.words is not None else []),
+            *([f"sentiment {self.sentiment:+.2f}"] if self.sentiment is not None else []),
+            *([f"judge's score {self.utility:.2f}"] if self.utility is not None else []),
+        ]
+
+
+class Question(BaseModel):
+    """A prompt of the example with each method's answer."""
+
+    prompt: str
+    answers: dict[str, Answer]
+
+    def liked_best(self, method: str) -> bool:
+        """Whether the user would like no other answer better; never if all are alike."""
+        known = [a.utility for a in self.answers.values() if a.utility is not None]
+        return len(set(known)) > 1 and self.answers[method].utility == max(known)
+
+
+class Example(BaseModel):
+    """One new user: the shots, the hidden description, and what the methods answer."""
+
+    user_id: str = ""
+    description: str = ""
+    shots: list[Shot] = []
+    prompts: list[Question] = []
+
+
+class Results(BaseModel):
+    """The contents of `results.json`; keys that are not named here are ignored."""
+
+    judge: str
+    methods: dict[str, Method]
+    preference_accuracy: Accuracy
+    users: Users
+    model: str
+    seed: int
+    versions: dict[str, str]
+    seconds: dict[str, float] | float
+    example: Example | None = None
+    title: str = ""
+
+
+class LogRow(BaseModel):
+    """One step of training; whatever was not logged is nan."""
+
+    step: int | None = None
+    stage: str = ""
+    loss: Measured = Field(default=math.nan)
+    margin: Measured = Field(default=math.nan)
+    accuracy: Measured = Field(default=math.nan)
