@@ -79,7 +79,9 @@ def render(found: dict[str, Any]) -> Group:
         shown = f"{found[name]['count']:,}" + (f" ({rows}{more})" if rows else "")
         counts.add_row(name, Text(shown))
     for split, number in found["splits"].items():
-        counts.add_row(Text(f"users in split {split}"), f"{number:,}")
+        # A name could hold what moves a terminal's cursor or sets its colors.
+        shown = "".join(letter if letter.isprintable() else "?" for letter in split)
+        counts.add_row(Text(f"users in split {shown}"), f"{number:,}")
     spreads = Table("", "least", "median", "mean", "95%", "most", box=None)
     spreads.add_row("preferences per user", *_cells(found["preferences_per_user"]))
     for field, spread in found["words"].items():

@@ -4,7 +4,8 @@
     steered-reviews               prompt, response_x, response_y, label, scorer_level, level_x, ...
     elix-generations              the same columns
 
-In the first, `score_persona` describes who preferred `yw` to `yl`. In the others, `scorer_level`
+In the first, `score_persona` is who preferred `yw` to `yl`: a description, or a record that has it
+as `persona_description` beside such as `persona_uuid`. In the others, `scorer_level`
 names who labeled, and label 0 prefers `response_x`, 1 `response_y`.
 """
 
@@ -13,11 +14,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.preferences.records import Preference, Preferences, User
-from fspo.preferences.tables import SUFFIXES, Row, rows
+from fspo.preferences.tables import SUFFIXES, Row, is_whole, kind_of, rows
 
 # A row as whose it is, and the preference; None where it holds none (a tie).
 Converted = tuple[User, Preference] | None
@@ -25,6 +27,9 @@ Converted = tuple[User, Preference] | None
 
 def import_released(layout: str, source: Path) -> Preferences:
     """Reads a released dataset from a local file, or from a folder of such files.
+
+    A folder's files become one dataset; import training and test files one by one to keep them
+    apart.
 
     Args:
         layout: one of `LAYOUTS`.
@@ -58,7 +63,7 @@ def import_released(layout: str, source: Path) -> Preferences:
 
 
 def _all_rows(source: Path) -> Iterator[tuple[str, Row]]:
-    if not source.is_dir():
+    if kind_of(source) != "folder":
         yield from rows(source)
         return
     files = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES)
@@ -69,19 +74,29 @@ def _all_rows(source: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _persona_responses(place: str, row: Row) -> Converted:
-    persona = _text(place, row, "score_persona")
+    persona, about = _persona(place, row)
     # The persona's text is who the user is; a name for it that is stable and short.
-    user = User("persona-" + hashlib.sha256(persona.encode()).hexdigest()[:12], persona)
+    user = User("persona-" + hashlib.sha256(persona.encode()).hexdigest()[:12], persona, about)
     extra: Row = {key: row[key] for key in ("level",) if key in row}
     return _pair(user, place, row, ("x", "yw", "yl"), extra)
 
 
+def _persona(place: str, row: Row) -> tuple[str, dict[str, Any]]:
+    """A persona's description, and what else is known of the persona."""
+    persona = _value(place, row, "score_persona")
+    if not isinstance(persona, dict):
+        return _named(place, row, "score_persona"), {}
+    about = {key: value for key, value in persona.items() if value is not None}
+    description = _named(f"{place}: score_persona", about, "persona_description")
+    return description, {k: v for k, v in about.items() if k != "persona_description"}
+
+
 def _scored_pairs(place: str, row: Row) -> Converted:
-    user = User(_text(place, row, "scorer_level"))
+    user = User(_named(place, row, "scorer_level"))
     fields = {
         "0": ("prompt", "response_x", "response_y"),
         "1": ("prompt", "response_y", "response_x"),
-    }.get(_text(place, row, "label").removesuffix(".0"))
+    }.get(str(_value(place, row, "label")).removesuffix(".0"))
     if fields is None:
         return None
     extra: Row = {key: row[key] for key in ("level_x", "level_y") if key in row}
@@ -103,12 +118,26 @@ def _pair(user: User, place: str, row: Row, fields: tuple[str, str, str], extra:
 
 
 def _text(place: str, row: Row, field: str) -> str:
+    value = _value(place, row, field)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # a level may be a number
+    if not isinstance(value, str) or not is_whole(value):
+        raise FspoError(f"{place}: {field} is not text: {value!r}; mend or remove the row")
+    return value
+
+
+def _named(place: str, row: Row, field: str) -> str:
+    """Text that says who a user is, and so cannot be blank."""
+    value = _text(place, row, field)
+    if not value.strip():
+        raise FspoError(f"{place}: {field} is blank; mend or remove the row")
+    return value
+
+
+def _value(place: str, row: Row, field: str) -> Any:
     if field not in row:
         raise FspoError(
             f"{place}: there is no column {field!r}; it has {', '.join(map(str, row))}. "
             "Is this the layout that you named?"
         )
-    value = row[field]
-    if value is None or value != value:
-        raise FspoError(f"{place}: {field} is empty; remove the row")
-    return str(value)
+    return row[field]

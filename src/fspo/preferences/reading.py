@@ -6,7 +6,6 @@ users.parquet (or .jsonl)          user_id, description, attributes, split; opti
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from fspo.errors import FspoError
 from fspo.preferences.records import Preference, Preferences, User
-from fspo.preferences.tables import Row, rows
+from fspo.preferences.tables import Row, is_whole, kind_of, parse_json, rows
 
 FIELDS = ("user_id", "prompt", "chosen", "rejected")
 
@@ -64,12 +63,12 @@ def preference_rows(path: str | Path) -> Iterator[tuple[str, Preference]]:
 
 def _dataset_rows(path: str | Path) -> Iterable[tuple[str, Row]]:
     place = Path(path)
-    if place.is_dir():
+    if kind_of(place) == "folder":
         file = _table_in(place, "preferences")
         if file is None:
             raise FspoError(f"{place}: holds no preferences.parquet and no preferences.jsonl")
         return rows(file)
-    if place.exists() or place.suffix in (".parquet", ".jsonl"):
+    if kind_of(place) or place.suffix in (".parquet", ".jsonl"):
         return rows(place)
     return _hub_rows(str(path))
 
@@ -118,7 +117,7 @@ def _check_field(path: str | Path, place: str, row: Row, field: str) -> None:
         raise FspoError(f"{path}: {place}: {field} is {type(value).__name__}, not text: {value!r}")
     if field != "prompt" and not value.strip():
         raise FspoError(f"{path}: {place}: {field} is blank; fill it in or remove the row")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
+    if not is_whole(value):
         raise FspoError(f"{path}: {place}: {field} holds half a character (a lone surrogate)")
 
 
@@ -128,19 +127,21 @@ def read_users(path: Path) -> list[User]:
     Raises:
         FspoError: if the table names nobody, or somebody twice, or has malformed attributes.
     """
-    file = _table_in(path, "users") if path.is_dir() else None
+    file = _table_in(path, "users") if kind_of(path) == "folder" else None
     users: dict[str, User] = {}
     for place, row in rows(file) if file else ():
-        if row.get("user_id") in (None, ""):
-            raise FspoError(f"{file}: {place}: user_id is empty")
+        _check_field(str(file), place, row, "user_id")
+        for field in ("description", "split"):
+            if row.get(field) is not None and not isinstance(row[field], str):
+                raise FspoError(f"{file}: {place}: {field} is not text: {row[field]!r}")
         user_id = str(row["user_id"])
         if user_id in users:
             raise FspoError(f"{file}: {place}: user {user_id!r} stands here a second time")
         users[user_id] = User(
             user_id,
-            str(row.get("description") or ""),
+            row.get("description") or "",
             _attributes(f"{file}: {place}", row.get("attributes")),
-            str(row.get("split") or ""),
+            row.get("split") or "",
         )
     return list(users.values())
 
@@ -148,10 +149,10 @@ def read_users(path: Path) -> list[User]:
 def _attributes(place: str, value: Any) -> dict[str, Any]:
     if value is None:
         return {}
-    try:
-        found = json.loads(value) if isinstance(value, str) else value
-    except ValueError as error:
-        raise FspoError(f"{place}: attributes: not JSON: {error}") from error
+    found = parse_json(value, f"{place}: attributes") if isinstance(value, str) else value
     if not isinstance(found, dict):
         raise FspoError(f"{place}: attributes: has to be a JSON object, such as {{}}")
-    return found
+    if isinstance(value, str):
+        return found
+    # A struct of parquet has the fields of all users; those that this user lacks are null.
+    return {key: held for key, held in found.items() if held is not None}

@@ -6,10 +6,11 @@ What the rows mean is for the caller. What is wrong with the file itself ends in
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fspo.errors import FspoError
 
@@ -26,17 +27,32 @@ def rows(path: Path) -> Iterator[tuple[str, Row]]:
     Raises:
         FspoError: if the file is missing, damaged, or of a kind that we do not read.
     """
-    if not path.is_file():
+    if kind_of(path) != "file":
         raise FspoError(f"{path}: no such file")
     readers = {".parquet": _parquet, ".jsonl": _json_lines, ".json": _json, ".csv": _csv}
     if path.suffix not in readers:
         raise FspoError(f"{path}: not a table; it has to be one of {', '.join(SUFFIXES)}")
     try:
         yield from readers[path.suffix](path)
-    except UnicodeDecodeError as error:
-        raise FspoError(
-            f"{path}: invalid UTF-8 at byte {error.start}; save the file as UTF-8"
-        ) from error
+    except OSError as error:
+        raise FspoError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def kind_of(path: Path) -> Literal["file", "folder", ""]:
+    """What is there; nothing, too, where the name could not be one (some are too long)."""
+    try:
+        return "folder" if path.is_dir() else "file" if path.is_file() else ""
+    except OSError:
+        return ""
+
+
+def is_whole(text: str) -> bool:
+    """Whether UTF-8 can hold `text`: JSON's escapes can name half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
@@ -46,12 +62,14 @@ def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise FspoError(f"{path}: has two columns {twice[0]!r}; rename or remove one")
             for batch in file.iter_batches():
-                for row in batch.to_pylist():
+                for row in _decoded(path, batch, number):
                     number += 1
                     yield f"{path.name} row {number}", row
-    except UnicodeDecodeError as error:
-        raise FspoError(f"{path}: invalid UTF-8 after row {number}; write it anew") from error
     except (pyarrow.ArrowException, OSError) as error:
         raise FspoError(
             f"{path}: this parquet file is damaged or cut off ({_first_line(error)}); "
@@ -59,28 +77,64 @@ def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
         ) from error
 
 
+def _decoded(path: Path, batch: Any, before: int) -> list[Row]:
+    """The rows of a batch, of which `before` rows of the file come before."""
+    try:
+        rows: list[Row] = batch.to_pylist()
+        return rows
+    except UnicodeDecodeError:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            for number, value in enumerate(column, before + 1):
+                try:
+                    value.as_py()
+                except UnicodeDecodeError as error:
+                    raise FspoError(
+                        f"{path}: row {number}: {name} is not valid UTF-8; write it anew"
+                    ) from error
+        raise
+
+
 def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
-    with path.open(encoding="utf-8", newline="\n") as file:
+    # Opened as bytes, because only there a line ends at \n alone, and bad UTF-8 has a line number.
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
+            place = f"{path}: line {number}"
+            text = _utf8(line, place)
+            if not text.strip():
                 continue
-            place = f"{path.name} line {number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise FspoError(f"{path}: line {number}: not JSON: {error}") from error
+            row = parse_json(text, place)
             if not isinstance(row, dict):
-                raise FspoError(f"{path}: line {number}: not a JSON object with named fields")
-            yield place, row
+                raise FspoError(f"{place}: not a JSON object with named fields")
+            yield f"{path.name} line {number}", row
+
+
+def _utf8(data: bytes, place: str) -> str:
+    try:
+        return data.decode("utf-8-sig")  # some editors put a mark before the first line
+    except UnicodeDecodeError as error:
+        raise FspoError(
+            f"{place}: invalid UTF-8 at byte {error.start}; save the file as UTF-8"
+        ) from error
+
+
+def parse_json(text: str, place: str) -> Any:
+    """Reads JSON text.
+
+    Raises:
+        FspoError: naming `place`, if `text` is not JSON, or nested too deep to read.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FspoError(f"{place}: not JSON: {error}") from error
 
 
 def _json(path: Path) -> Iterator[tuple[str, Row]]:
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        if isinstance(error, UnicodeDecodeError):
-            raise
-        raise FspoError(f"{path}: not JSON: {error}") from error
+    text = _utf8(path.read_bytes(), str(path))
+    if text.lstrip().startswith("{"):  # many write JSON lines under this name
+        yield from _json_lines(path)
+        return
+    table = parse_json(text, str(path))
     if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
         raise FspoError(f"{path}: not a JSON list of objects with named fields")
     for number, row in enumerate(table, 1):
@@ -88,13 +142,18 @@ def _json(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _csv(path: Path) -> Iterator[tuple[str, Row]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            for row in reader:
-                yield f"{path.name} line {reader.line_num}", dict(row)
-        except csv.Error as error:
-            raise FspoError(f"{path}: line {reader.line_num}: not CSV: {error}") from error
+    csv.field_size_limit(2**31 - 1)  # the default, 131,072 characters, is less than a long answer
+    text = io.StringIO(_utf8(path.read_bytes(), str(path)), newline="")
+    reader = csv.DictReader(text, strict=True)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise FspoError(
+                    f"{path}: line {reader.line_num}: not as many fields as the header has"
+                )
+            yield f"{path.name} line {reader.line_num}", dict(row)
+    except csv.Error as error:
+        raise FspoError(f"{path}: line {reader.line_num}: not CSV: {error}") from error
 
 
 def _first_line(error: BaseException) -> str:

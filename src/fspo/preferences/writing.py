@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +11,12 @@ from fspo.errors import FspoError
 from fspo.files import replacing_folder
 from fspo.preferences.reading import FIELDS
 from fspo.preferences.records import Preferences
+from fspo.preferences.tables import is_whole
 
 Layout = Literal["parquet", "jsonl"]
+
+_FILES = {f"{table}.{kind}" for table in ("preferences", "users") for kind in ("parquet", "jsonl")}
+_OWN = _FILES | {"README.md"}
 
 
 def save_preferences(
@@ -27,12 +31,20 @@ def save_preferences(
         layout: the kind of file.
 
     Raises:
-        FspoError: if there is nothing to write, the disk is full, or `folder` is something else.
+        FspoError: if there is nothing to write, a value cannot be written in this layout, the disk
+            is full, or `folder` holds anything but a dataset.
     """
+    folder = folder.resolve()  # so that "." has a name and a parent
     if not len(preferences):
         raise FspoError(f"{folder}: there are no preferences to write")
-    if folder.is_dir() and any(folder.iterdir()) and not list(folder.glob("preferences.*")):
-        raise FspoError(f"{folder}: holds something else than preferences; take another place")
+    others = {path.name for path in folder.iterdir()} - _OWN if folder.is_dir() else set()
+    if others:  # they would be lost
+        raise FspoError(
+            f"{folder}: holds something else than preferences, such as {min(others)}; "
+            "take another place"
+        )
+    if not is_whole(card):
+        raise FspoError(f"{folder}: the card holds half a character (a lone surrogate)")
     users = any(u.description or u.attributes or u.split for u in preferences.users.values())
     with replacing_folder(folder) as unfinished:
         _write(unfinished / f"preferences.{layout}", list(_preference_rows(preferences)), layout)
@@ -46,7 +58,7 @@ def _preference_rows(preferences: Preferences) -> Iterator[dict[str, Any]]:
     further = {key: None for _, p in preferences for key in p.extra if key not in FIELDS}
     for user_id, p in preferences:
         own = {"user_id": user_id, "prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected}
-        yield own | further | dict(p.extra)
+        yield own | {key: p.extra.get(key) for key in further}
 
 
 def _user_rows(preferences: Preferences) -> Iterator[dict[str, Any]]:
@@ -54,20 +66,48 @@ def _user_rows(preferences: Preferences) -> Iterator[dict[str, Any]]:
         yield {
             "user_id": user.user_id,
             "description": user.description,
-            "attributes": json.dumps(dict(user.attributes), ensure_ascii=False, sort_keys=True),
+            "attributes": _json(
+                dict(sorted(user.attributes.items())), f"user {user.user_id!r}: attributes"
+            ),
             "split": user.split,
         }
 
 
 def _write(path: Path, table: list[Mapping[str, Any]], layout: Layout) -> None:
     if layout == "jsonl":
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in table)
+        lines = (_json(row, f"{path.name} line {n}") + "\n" for n, row in enumerate(table, 1))
         path.write_text("".join(lines), encoding="utf-8", newline="\n")
         return
+    _write_parquet(path, table)
+
+
+def _json(value: Any, place: str) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise FspoError(f"{place}: JSON cannot hold this: {error}") from error
+    if not is_whole(text):
+        raise FspoError(f"{place}: holds half a character (a lone surrogate)")
+    return text
+
+
+def _write_parquet(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), path, compression="zstd")
+    columns = {}
+    for name in table[0]:
+        try:
+            columns[name] = pyarrow.array([row[name] for row in table])
+        except (pyarrow.ArrowException, TypeError, ValueError) as error:
+            raise FspoError(
+                f"{path.name}: column {name!r} cannot be written: {error}. "
+                "A column holds values of one kind."
+            ) from error
+    try:
+        pyarrow.parquet.write_table(pyarrow.table(columns), path, compression="zstd")
+    except pyarrow.ArrowException as error:
+        raise FspoError(f"{path.name}: cannot be written as parquet: {error}") from error
 
 
 def _front_matter(layout: Layout, users: bool) -> str:
