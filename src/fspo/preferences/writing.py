@@ -37,7 +37,8 @@ def save_preferences(
     folder = folder.resolve()  # so that "." has a name and a parent
     if not len(preferences):
         raise FspoError(f"{folder}: there are no preferences to write")
-    others = {path.name for path in folder.iterdir()} - _OWN if folder.is_dir() else set()
+    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    others = held - (_OWN if held & _FILES else set())
     if others:  # they would be lost
         raise FspoError(
             f"{folder}: holds something else than preferences, such as {min(others)}; "
@@ -67,7 +68,7 @@ def _user_rows(preferences: Preferences) -> Iterator[dict[str, Any]]:
             "user_id": user.user_id,
             "description": user.description,
             "attributes": _json(
-                dict(sorted(user.attributes.items())), f"user {user.user_id!r}: attributes"
+                dict(user.attributes), f"user {user.user_id!r}: attributes", sort_keys=True
             ),
             "split": user.split,
         }
@@ -81,9 +82,9 @@ def _write(path: Path, table: list[Mapping[str, Any]], layout: Layout) -> None:
     _write_parquet(path, table)
 
 
-def _json(value: Any, place: str) -> str:
+def _json(value: Any, place: str, sort_keys: bool = False) -> str:
     try:
-        text = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False, sort_keys=sort_keys)
     except (TypeError, ValueError) as error:
         raise FspoError(f"{place}: JSON cannot hold this: {error}") from error
     if not is_whole(text):
