@@ -190,10 +190,10 @@ def _summary(values: Mapping[str, Sequence[float]], seed: int, name: str) -> dic
     low, high = bootstrap_ci(values, np.random.default_rng(seed))
     flat = [value for own in values.values() for value in own]
     digits = 4 if name == "mean" else 2
-    ends = [round(end, digits) if np.isfinite(end) else None for end in (low, high)]
+    known = bool(np.isfinite(low) and np.isfinite(high))  # not with a single user
     return {
         name: round(float(np.mean(flat)), digits),
-        "ci95": ends,
+        "ci95": [round(low, digits), round(high, digits)] if known else None,
         "n": len(flat),
     }
 

@@ -140,8 +140,13 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
 
 def save_weights(model: Any, folder: Path) -> None:
     """Saves the adapter that learns, or all weights, as safetensors."""
-    selected = {"selected_adapters": ["default"]} if hasattr(model, "peft_config") else {}
-    model.save_pretrained(str(folder), **selected)
+    if hasattr(model, "peft_config"):
+        # Embeddings do not learn; without being told, PEFT asks the hub whether they might have.
+        model.save_pretrained(
+            str(folder), selected_adapters=["default"], save_embedding_layers=False
+        )
+    else:
+        model.save_pretrained(str(folder))
 
 
 def load_weights(model: Any, folder: Path) -> None:
