@@ -156,6 +156,24 @@ def test_another_run_in_the_same_folder_is_refused(place: Path) -> None:
         train(recipe(place, "twice", beta=0.2), resume=True)
 
 
+def test_a_fault_does_not_claim_the_folder(place: Path) -> None:
+    with pytest.raises(FspoError):
+        train(recipe(place, "claimed", lora=Lora(targets=["nowhere"])))
+    assert (train(recipe(place, "claimed", episodes=2)) / "fspo.json").is_file()
+
+
+def test_every_linear_module_of_the_last_layers(place: Path) -> None:
+    """What `all-linear` means in all layers, it means in the last one, too."""
+    learning = {}
+    for name, last in (("all", None), ("last", 1)):
+        lora = Lora(rank=2, alpha=4, last_layers=last)
+        weights = load_file(train(recipe(place, f"linear-{name}", lora=lora, episodes=2)) / ADAPTER)
+        learning[name] = {key.split(".layers.")[1] for key in weights}
+    last_layer = max(key.split(".")[0] for key in learning["all"])
+    assert learning["last"] == {key for key in learning["all"] if key[0] == last_layer}
+    assert len(learning["last"]) < len(learning["all"])
+
+
 def test_faults_are_named(place: Path) -> None:
     with pytest.raises(FspoError, match="no user is in split 'dev'; there are test, train"):
         train(recipe(place, "f1", split="dev"))

@@ -25,26 +25,37 @@ def greedily(context: list[int], count: int) -> list[int]:
     return tokens[len(context) :]
 
 
-tails = st.lists(st.lists(st.integers(3, 258), min_size=1, max_size=9), min_size=1, max_size=4)
+tokens = st.integers(3, 258)
+tails = st.lists(st.lists(tokens, min_size=1, max_size=9), min_size=1, max_size=4)
+users = st.lists(st.tuples(st.lists(tokens, max_size=20), tails), min_size=1, max_size=3)
 
 
 @settings(max_examples=25, deadline=None)
-@given(prefix=st.lists(st.integers(3, 258), min_size=1, max_size=20), tails=tails)
-def test_equals_reading_every_context_anew(prefix: list[int], tails: list[list[int]]) -> None:
-    contexts = [prefix + tail for tail in tails]
+@given(users=users)
+def test_equals_reading_every_context_anew(
+    users: list[tuple[list[int], list[list[int]]]],
+) -> None:
+    contexts = [[prefix + tail for tail in tails] for prefix, tails in users]
     together = complete(
         MODEL, TOKENIZER, contexts, max_new_tokens=6, temperature=0, top_p=1, seed=0
     )
-    for context, text in zip(contexts, together, strict=True):
-        alone = TOKENIZER.decode(greedily(context, 6), skip_special_tokens=True)
-        if "#" not in alone and "\\" not in alone:
-            assert text == alone.strip()
+    for own, texts in zip(contexts, together, strict=True):
+        for context, text in zip(own, texts, strict=True):
+            alone = TOKENIZER.decode(greedily(context, 6), skip_special_tokens=True)
+            if "#" not in alone and "\\" not in alone:
+                assert text == alone.strip()
 
 
 def test_the_seed_decides_what_is_sampled() -> None:
-    def sample(seed: int) -> list[str]:
+    def sample(seed: int) -> list[list[str]]:
         return complete(
-            MODEL, TOKENIZER, [[5, 6], [5, 7]], max_new_tokens=12, temperature=1, top_p=1, seed=seed
+            MODEL,
+            TOKENIZER,
+            [[[5, 6], [5, 7]]],
+            max_new_tokens=12,
+            temperature=1,
+            top_p=1,
+            seed=seed,
         )
 
     state = torch.random.get_rng_state()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.files import write_json
+from fspo.learning.policy import SETTINGS
 
 if TYPE_CHECKING:
     from fspo.recipe import TrainRecipe
@@ -37,7 +38,6 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
     from transformers import PrinterCallback
 
     from fspo.learning.episodes import EpisodeDataset, collate, training_preferences
-    from fspo.learning.policy import SETTINGS
     from fspo.learning.trainer import (
         FspoTrainer,
         ProgressLog,
@@ -100,7 +100,8 @@ def _prepare(recipe: TrainRecipe, resume: bool) -> Path:
     out = Path(recipe.out)
     path = out / "recipe.json"
     mine = recipe.model_dump(mode="json", exclude={"out"})
-    if path.is_file():
+    begun = (out / SETTINGS).is_file() or any((out / "checkpoints").glob("checkpoint-*"))
+    if begun and path.is_file():
         there = json.loads(path.read_text(encoding="utf-8"))
         differing = sorted(k for k in mine | there if mine.get(k) != there.get(k))
         if differing:
@@ -142,10 +143,13 @@ def _new_adapter(model: Any, recipe: TrainRecipe) -> Any:
     assert recipe.lora is not None
     depth = model.config.get_text_config().num_hidden_layers
     lowest = max(0, depth - (recipe.lora.last_layers or depth))
+    targets = recipe.lora.targets
+    if lowest and targets == "all-linear":  # which PEFT takes for all layers only
+        targets = _linear_modules(model)
     config = LoraConfig(
         r=recipe.lora.rank,
         lora_alpha=recipe.lora.alpha,
-        target_modules=recipe.lora.targets,
+        target_modules=targets,
         layers_to_transform=list(range(lowest, depth)) if lowest else None,
     )
     with torch.random.fork_rng():
@@ -156,6 +160,20 @@ def _new_adapter(model: Any, recipe: TrainRecipe) -> Any:
             raise FspoError(f"lora.targets: {error}") from error
     adapted.peft_config["default"].base_model_name_or_path = recipe.model
     return adapted
+
+
+def _linear_modules(model: Any) -> list[str]:
+    """The names of the linear modules in the model's layers."""
+    import torch
+
+    head = model.get_output_embeddings()
+    return sorted(
+        {
+            name.rsplit(".", 1)[-1]
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear) and module is not head
+        }
+    )
 
 
 def _adapter_that_learns(model: Any, adapter: str) -> Any:

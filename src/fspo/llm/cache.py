@@ -5,9 +5,11 @@ half of the time of generation. Here a token is written behind the others, and a
 when the room is used up or rows have left the batch.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
@@ -43,6 +45,28 @@ def roomy_cache(config: Any) -> DynamicCache:
     cache = DynamicCache(config=config)
     cache.layers = [RoomyLayer() if type(ly) is DynamicLayer else ly for ly in cache.layers]
     return cache
+
+
+def joined(config: Any, caches: Sequence[DynamicCache], repeats: Sequence[int]) -> DynamicCache:
+    """One cache with the single row of each of `caches` so many times, padded on the left.
+
+    Without `caches`, it is empty.
+    """
+    whole = roomy_cache(config)
+    for index, layers in enumerate(zip(*(cache.layers for cache in caches), strict=True)):
+        keys, values = ([getattr(ly, name) for ly in layers] for name in ("keys", "values"))
+        whole.update(_stacked(keys, repeats), _stacked(values, repeats), index)
+    return whole
+
+
+def _stacked(rows: Sequence[torch.Tensor], repeats: Sequence[int]) -> torch.Tensor:
+    width = max(row.shape[2] for row in rows)
+    return torch.cat(
+        [
+            pad(row, (0, 0, width - row.shape[2], 0)).expand(count, -1, -1, -1)
+            for row, count in zip(rows, repeats, strict=True)
+        ]
+    )
 
 
 def _append(

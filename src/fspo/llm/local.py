@@ -73,7 +73,7 @@ class LocalModel:
         answers = [""] * len(prompts)
         for number, batch in enumerate(shown):
             written = self._generate(
-                [prompts[index] for index in batch],
+                [[prompts[index] for index in batch]],
                 max_new_tokens,
                 Sampler(temperature, top_p, _batch_seed(seed, number), self.model.device),
             )
@@ -115,34 +115,37 @@ class LocalModel:
 
     def continue_all(
         self,
-        prompts: Sequence[list[int]],
+        groups: Sequence[Sequence[list[int]]],
         *,
         max_new_tokens: int,
         temperature: float = 1.0,
         top_p: float = 1.0,
         seed: int = 0,
         stop: Callable[[str], bool] | None = None,
-    ) -> list[str]:
-        """Writes on from token ids, in one batch; what all begin with is read once.
+    ) -> list[list[str]]:
+        """Writes on from token ids, in one batch; what a group's prompts begin with is read once.
 
         Args:
-            prompts: token ids; `chat` makes them from conversations.
+            groups: of prompts, which are token ids; `tokens` makes them from conversations.
             max_new_tokens: the longest answer, in tokens; a longer one is cut.
             temperature: as in `chat`.
             top_p: as in `chat`.
-            seed: what the sampling depends on, along with the prompts.
+            seed: what the sampling depends on, along with the groups.
             stop: whether the text written so far is enough; asked after every token.
 
         Returns:
-            What was written behind each, without special tokens.
+            For each group, what was written behind each of its prompts, without special tokens.
 
         Raises:
             FspoError: if a prompt and its answer do not fit the model's window.
         """
-        self._check_window(prompts, max_new_tokens)
+        self._check_window([prompt for group in groups for prompt in group], max_new_tokens)
         sampler = Sampler(temperature, top_p, seed, self.model.device)
-        written = self._generate(prompts, max_new_tokens, sampler, stop)
-        return [self.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in written]
+        written = iter(self._generate(groups, max_new_tokens, sampler, stop))
+        return [
+            [self.tokenizer.decode(next(written), skip_special_tokens=True) for _ in group]
+            for group in groups
+        ]
 
     def _check_window(self, prompts: Sequence[list[int]], max_new_tokens: int) -> None:
         window = self.tokenizer.model_max_length
@@ -156,7 +159,7 @@ class LocalModel:
 
     def _generate(
         self,
-        prompts: Sequence[list[int]],
+        groups: Sequence[Sequence[list[int]]],
         max_new_tokens: int,
         sampler: Sampler,
         stop: Callable[[str], bool] | None = None,
@@ -165,11 +168,11 @@ class LocalModel:
         import torch
 
         ends = self._ends()
-        written: list[list[int]] = [[] for _ in prompts]
-        rows = list(range(len(prompts)))  # of the batch
+        written: list[list[int]] = [[] for group in groups for _ in group]
+        rows = list(range(len(written)))  # of the batch
         going = set(rows)
         with torch.inference_mode():
-            logits, cache, mask = self._read(prompts)
+            logits, cache, mask = self._read(groups)
             for step in range(1, max_new_tokens + 1):
                 tokens = sampler.draw(logits)
                 for row, token in zip(rows, tokens.tolist(), strict=True):
@@ -191,32 +194,58 @@ class LocalModel:
                 logits = self._forward(tokens[:, None], mask, cache)
         return written
 
-    def _read(self, prompts: Sequence[list[int]]) -> tuple[torch.Tensor, Any, torch.Tensor]:
-        """Reads the prompts: what they all begin with once, then the rest, padded on the left.
+    def _read(
+        self, groups: Sequence[Sequence[list[int]]]
+    ) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        """Reads the prompts: what a group's all begin with once, then the rest of each.
+
+        Every row is padded twice on the left, before what its group shares and before the rest.
 
         Returns:
             The logits of the next tokens, the cache, and which of its places hold a token.
         """
         import torch
 
+        openings = self._openings(groups)
+        cache = self._read_openings(openings, [len(group) for group in groups])
+        room = max(map(len, openings))
+        rests = [
+            (len(opening), prompt[len(opening) :])
+            for opening, group in zip(openings, groups, strict=True)
+            for prompt in group
+        ]
+        width = max(len(rest) for _, rest in rests)
+        tokens = torch.zeros(len(rests), width, dtype=torch.long, device=self.model.device)
+        mask = torch.zeros(len(rests), room + width, dtype=torch.long, device=tokens.device)
+        for row, (shared, rest) in enumerate(rests):
+            mask[row, room - shared : room] = 1
+            mask[row, room + width - len(rest) :] = 1
+            tokens[row, width - len(rest) :] = torch.tensor(rest)
+        return self._forward(tokens, mask, cache), cache, mask
+
+    def _openings(self, groups: Sequence[Sequence[list[int]]]) -> list[list[int]]:
+        """What each group's prompts begin with, at least a token less than the shortest one."""
         from fspo.llm.cache import roomy_cache
 
-        cache = roomy_cache(self.model.config)
-        shared = min(_shared_prefix(prompts), min(map(len, prompts)) - 1)
-        if any(layer.is_sliding for layer in cache.layers):
-            shared = 0  # a window counts places, and padding inside it would take some
-        if shared:
-            opening = torch.tensor([prompts[0][:shared]], device=self.model.device)
-            self._forward(opening, torch.ones_like(opening), cache)
-            cache.batch_repeat_interleave(len(prompts))
-        width = max(map(len, prompts)) - shared
-        rest = torch.zeros(len(prompts), width, dtype=torch.long, device=self.model.device)
-        mask = torch.ones(len(prompts), shared + width, dtype=torch.long, device=rest.device)
-        for row, prompt in enumerate(prompts):
-            padding = width - (len(prompt) - shared)
-            rest[row, padding:] = torch.tensor(prompt[shared:])
-            mask[row, shared : shared + padding] = 0
-        return self._forward(rest, mask, cache), cache, mask
+        shared = [min(_shared_prefix(group), min(map(len, group)) - 1) for group in groups]
+        # A window counts places, and padding inside it would take some.
+        windowed = any(layer.is_sliding for layer in roomy_cache(self.model.config).layers)
+        if windowed or not all(shared):
+            return [[] for _ in groups]
+        return [group[0][:length] for group, length in zip(groups, shared, strict=True)]
+
+    def _read_openings(self, openings: Sequence[list[int]], repeats: Sequence[int]) -> Any:
+        """A cache in which each opening, which is read once, stands in so many rows."""
+        import torch
+
+        from fspo.llm.cache import joined, roomy_cache
+
+        caches = []
+        for opening in filter(None, openings):
+            caches.append(roomy_cache(self.model.config))
+            tokens = torch.tensor([opening], device=self.model.device)
+            self._forward(tokens, torch.ones_like(tokens), caches[-1])
+        return joined(self.model.config, caches, repeats)
 
     def _forward(self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
         """The logits of the next tokens; `mask` says which places hold one, `tokens`' included."""

@@ -14,6 +14,7 @@ from fspo.preferences.records import Preference, User
 
 if TYPE_CHECKING:
     from fspo.learning.policy import Policy
+    from fspo.learning.tree import Tokens
     from fspo.llm.local import LocalModel
     from fspo.recipe import EvaluateRecipe
 
@@ -86,47 +87,50 @@ class InContext:
     With the trained adapter this is FSPO; with the adapter off, the few-shot prompted baseline.
     """
 
-    tasks_at_once = 1
+    tasks_at_once = 4  # each takes the memory of its prefix once for every prompt
 
     def __init__(self, name: str, policy: Policy, trained: bool, settings: EvaluateRecipe) -> None:
         self.name = name
         self._policy, self._trained, self._settings = policy, trained, settings
 
     def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
-        """Answers each user's prompts in one batch behind that user's shots."""
+        """Answers each user's prompts behind that user's shots."""
         policy = self._policy
         if self._trained:
-            return [self._answer_one(policy.model, task, seed) for task in tasks]
+            return self._complete(policy.model, tasks, seed)
         if policy.frozen is not None:
-            return [self._answer_one(policy.frozen, task, seed) for task in tasks]
+            return self._complete(policy.frozen, tasks, seed)
         with policy.model.disable_adapter():
-            return [self._answer_one(policy.model, task, seed) for task in tasks]
+            return self._complete(policy.model, tasks, seed)
 
-    def _answer_one(self, model: Any, task: Task, seed: int) -> list[str]:
-        from fspo.learning.tree import context_tokens
+    def _complete(self, model: Any, tasks: Sequence[Task], seed: int) -> list[list[str]]:
         from fspo.methods.generation import complete
 
-        policy, settings = self._policy, self._settings
-        contexts = [
-            context_tokens(
-                task.user.user_id,
-                task.shots,
-                prompt,
-                policy.tokenizer,
-                policy.template,
-                room=settings.max_new_tokens,
-            )[0]
-            for prompt in task.prompts
-        ]
+        settings = self._settings
         return complete(
             model,
-            policy.tokenizer,
-            contexts,
+            self._policy.tokenizer,
+            [self._contexts(task) for task in tasks],
             max_new_tokens=settings.max_new_tokens,
             temperature=settings.temperature,
             top_p=settings.top_p,
             seed=seed,
         )
+
+    def _contexts(self, task: Task) -> list[Tokens]:
+        from fspo.learning.tree import context_tokens
+
+        return [
+            context_tokens(
+                task.user.user_id,
+                task.shots,
+                prompt,
+                self._policy.tokenizer,
+                self._policy.template,
+                room=self._settings.max_new_tokens,
+            )[0]
+            for prompt in task.prompts
+        ]
 
 
 def _said_by(role: str, content: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""Writes answers where a template leaves off, with the user's prefix read only once.
+"""Writes answers where a template leaves off, with each user's prefix read only once.
 
 All prompts of one user share what stands before the question: the shots. Its keys and values are
-computed once, and each prompt goes on from a copy. An answer ends at the end-of-text token, or
+computed once, and each prompt goes on from a copy. Several users are answered side by side: a step
+of a few rows takes a CPU nearly as long as one of many. An answer ends at the end-of-text token, or
 where the template's next heading would begin.
 """
 
@@ -21,26 +22,26 @@ if TYPE_CHECKING:
 def complete(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
-    contexts: Sequence[Tokens],
+    contexts: Sequence[Sequence[Tokens]],
     *,
     max_new_tokens: int,
     temperature: float,
     top_p: float,
     seed: int,
-) -> list[str]:
+) -> list[list[str]]:
     """Continues every context in one batch.
 
     Args:
         model: a causal language model, with or without an adapter.
         tokenizer: the model's.
-        contexts: token ids; what they have in common at the front is read once.
+        contexts: for each user, token ids; what a user's have in common at the front is read once.
         max_new_tokens: where an answer is cut off.
         temperature: of sampling; 0 takes the likeliest token.
         top_p: the share of probability that is sampled from.
         seed: the answers depend on it and on nothing else that is random.
 
     Returns:
-        One text for each context, with the template's escapes undone.
+        For each user, one text for each context, with the template's escapes undone.
     """
     written = LocalModel(model, tokenizer).continue_all(
         contexts,
@@ -50,4 +51,4 @@ def complete(
         seed=seed,
         stop=lambda text: before_next_heading(text) != text,
     )
-    return [restore(before_next_heading(text)).strip() for text in written]
+    return [[restore(before_next_heading(text)).strip() for text in own] for own in written]
