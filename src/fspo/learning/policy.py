@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo.errors import FspoError
 from fspo.learning.scoring import response_logps
+from fspo.learning.sharing import lower_layers_once
 from fspo.learning.tree import EpisodeTree
 
 if TYPE_CHECKING:
@@ -52,9 +53,9 @@ class Policy:
         """For each tree, `log pi(y) - log pi_ref(y)` of every response, float (responses,)."""
         import torch
 
-        with torch.inference_mode():
-            policy = response_logps(self.model, trees)
+        with torch.inference_mode(), shared_with_reference(self.model, self.frozen):
             reference = reference_logps(self.model, self.frozen, trees)
+            policy = response_logps(self.model, trees)
         return [p - r for p, r in zip(policy, reference, strict=True)]
 
     def rewards(
@@ -85,6 +86,11 @@ def reference_logps(
             return response_logps(frozen, trees)
         with reference_weights(model):
             return response_logps(model, trees)
+
+
+def shared_with_reference(model: Any, frozen: Any) -> AbstractContextManager[None]:
+    """Inside, the reference's pass over some trees saves the policy's a part of its own."""
+    return nullcontext() if frozen is not None else lower_layers_once(model)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.learning import objectives
-from fspo.learning.policy import reference_logps
+from fspo.learning.policy import reference_logps, shared_with_reference
 from fspo.learning.scoring import response_logps
 from fspo.learning.tree import EpisodeTree
 
@@ -73,15 +73,15 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
     ) -> Any:
         """The mean loss of all targets of the batch's trees."""
         trees: Sequence[EpisodeTree] = inputs["trees"]
-        policy = [self._reduced(t, logps) for t, logps in zip(trees, model(trees), strict=True)]
         if self._objective == "sft":
+            policy = self._reduced(trees, model(trees))
             losses = [objectives.sft(logps[0::2]) for logps in policy]
             margins = [(logps[0::2] - logps[1::2]).detach() for logps in policy]
         else:
-            frozen = reference_logps(
-                self.accelerator.unwrap_model(model).model, self._frozen, trees
-            )
-            reference = [self._reduced(t, logps) for t, logps in zip(trees, frozen, strict=True)]
+            weights = self.accelerator.unwrap_model(model).model
+            with shared_with_reference(weights, self._frozen):
+                reference = self._reduced(trees, reference_logps(weights, self._frozen, trees))
+                policy = self._reduced(trees, model(trees))
             margins = [
                 objectives.margin(p[0::2], p[1::2], r[0::2], r[1::2])
                 for p, r in zip(policy, reference, strict=True)
@@ -98,11 +98,14 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
             )
         return (loss, {}) if return_outputs else loss
 
-    def _reduced(self, tree: EpisodeTree, logps: Tensor) -> Tensor:
+    def _reduced(self, trees: Sequence[EpisodeTree], logps: Sequence[Tensor]) -> list[Tensor]:
         if self._reduction == "sum":
-            return logps
-        lengths = [len(response.tokens) for response in tree.responses]
-        return logps / torch.tensor(lengths, device=logps.device)
+            return list(logps)
+        lengths = [[len(response.tokens) for response in tree.responses] for tree in trees]
+        return [
+            sums / torch.tensor(counts, device=sums.device)
+            for sums, counts in zip(logps, lengths, strict=True)
+        ]
 
     def _note(self, trees: Sequence[EpisodeTree], margins: Sequence[Tensor]) -> None:
         for tree, h in zip(trees, margins, strict=True):
