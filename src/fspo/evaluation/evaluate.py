@@ -58,12 +58,14 @@ def evaluate(
     held_out = training_preferences(every, recipe.split)
     policy = load_policy(policy_folder)
     users = _users(held_out, recipe)
+    # The same draw for everybody: opposites, who were asked about the same pairs, get the same
+    # episodes, so that without a shot nobody's taste is easier to guess than another's.
     episodes = {
         user: [
-            held_out.episode(user, recipe.shots, seed=[seed, number, place])
+            held_out.episode(user, recipe.shots, seed=[seed, number])
             for number in range(recipe.episodes_per_user)
         ]
-        for place, user in enumerate(users)
+        for user in users
     }
     hits = preference_hits(policy, episodes)
     tasks = [_task(held_out, episodes[user][0], recipe, seed) for user in users]
