@@ -48,8 +48,8 @@ class TrainRecipe(Section):
     beta: float = Field(0.01, gt=0, description="strength of the tie to the reference")
     shots: int = Field(8, ge=0, description="shots before an episode's last target")
     episodes: int = Field(160, ge=1, description="episodes to train on, in all")
-    mirrored: bool = Field(
-        False, description="every second episode is the one before it with all choices reversed"
+    paired: bool = Field(
+        False, description="users side by side in the data take turns together, on one draw"
     )
     batch_size: int = Field(2, ge=1, description="episodes in an optimizer step, on each process")
     micro_batch_size: int = Field(1, ge=1, description="episodes in one forward pass")

@@ -8,6 +8,7 @@ from fspo.domains.reviews import (
     PERSONAS,
     conversation,
     describe,
+    fits,
     measure,
     prompt,
     titles,
@@ -40,7 +41,8 @@ def test_titles_say_what_they_are():
 def test_words_count_on_a_logarithmic_scale():
     assert verbosity(SHORT) == -1
     assert verbosity(LONG) == pytest.approx(1)
-    assert verbosity(20) == pytest.approx(0)  # 8 * 2.5 = 20, 20 * 2.5 = 50
+    assert verbosity(250**0.5) == pytest.approx(0)  # as many times 10 as 25 is times it
+    assert verbosity(20) == pytest.approx(0.5129, abs=1e-4)  # 2 ln 2 / ln 2.5 - 1
     assert (verbosity(0), verbosity(1), verbosity(1000)) == (-1, -1, 1)
 
 
@@ -53,8 +55,8 @@ def test_measure_of_texts_whose_sentiment_is_plain():
 
 
 def test_utility_of_worked_examples():
-    neutral = " ".join(["word"] * 20)  # sentiment 0, verbosity 0
-    assert utility({"sentiment": 1, "verbosity": 1}, neutral) == pytest.approx(0)
+    neutral = " ".join(["word"] * 20)  # sentiment 0, verbosity 0.5129
+    assert utility({"sentiment": 1, "verbosity": 1}, neutral) == pytest.approx(0.5129, abs=1e-4)
     long = " ".join(["word"] * 50)
     assert utility({"sentiment": -0.9, "verbosity": 0.8}, long) == pytest.approx(0.8)
     assert utility({"sentiment": 1, "verbosity": -0.5}, "good") == pytest.approx(0.4404 + 0.5)
@@ -121,7 +123,16 @@ def test_the_examples_of_a_persona_are_what_it_stands_for(persona):
         if message["role"] == "assistant":
             found = measure(message["content"])
             assert found["sentiment"] * sign > 0.4
-            assert (found["words"] > 30) == (length == "verbose")
+            assert (found["words"] > LONG) == (length == "verbose")
+            assert [other for other in PERSONAS if fits(other, message["content"])] == [persona]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "The sky is above the ground.", "It was good and bad, a wonderful and horrible thing."],
+)
+def test_what_neither_praises_nor_complains_fits_nobody(text):
+    assert not any(fits(persona, text) for persona in PERSONAS)
 
 
 def test_domains_are_loaded_by_name():

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -192,13 +193,27 @@ def test_a_loss_that_is_not_finite_stops_the_run(place: Path) -> None:
         train(recipe(place, "wild", beta=1e-30))
 
 
-def test_mirrored_episodes_come_in_pairs_that_disagree(place: Path) -> None:
-    settings = recipe(place, "mirrored", mirrored=True)
+def test_paired_episodes_are_of_neighbors_on_the_same_draw(place: Path) -> None:
+    settings = recipe(place, "paired", paired=True)
     preferences = training_preferences(load_preferences(settings.data), "train")
     episodes = EpisodeDataset(preferences, byte_tokenizer(), settings)
-    for index in range(0, 6, 2):
-        one, other = episodes.episode(index), episodes.episode(index + 1)
-        assert one.user_id == other.user_id
-        for p, q in zip(one.preferences, other.preferences, strict=True):
-            assert (p.prompt, p.chosen, p.rejected) == (q.prompt, q.rejected, q.chosen)
-    assert {episodes.episode(index).user_id for index in range(0, 12, 2)} == set(episodes.users)
+    couples = set(zip(episodes.users[0::2], episodes.users[1::2], strict=True))
+    drawn = [episodes.episode(index) for index in range(2 * len(couples) * 2)]
+    seen = [(a.user_id, b.user_id) for a, b in zip(drawn[0::2], drawn[1::2], strict=True)]
+    assert set(seen[: len(couples)]) == set(seen[len(couples) :]) == couples
+    for turn, (one, other) in enumerate(zip(drawn[0::2], drawn[1::2], strict=True)):
+        for episode in (one, other):
+            shots = len(episode.preferences) - 1
+            assert episode == preferences.episode(
+                episode.user_id, shots, seed=[settings.seed, turn]
+            )
+
+
+def test_the_last_of_an_odd_number_of_users_is_paired_with_itself(place: Path) -> None:
+    settings = recipe(place, "odd", paired=True)
+    everybody = training_preferences(load_preferences(settings.data), "train")
+    three = dict(list(everybody.by_user.items())[:3])
+    episodes = EpisodeDataset(Preferences(three), byte_tokenizer(), settings)
+    counts = Counter(episodes.episode(index).user_id for index in range(8))
+    assert sorted(counts.values()) == [2, 2, 4]
+    assert counts[episodes.users[2]] == 4

@@ -29,6 +29,9 @@ class Domain(Protocol):
     def conversation(self, persona: str, title: str) -> list[dict[str, str]]:
         """What makes a model answer about `title` as that persona would."""
 
+    def fits(self, persona: str, text: str) -> bool:
+        """Whether `text` is what that persona was to write."""
+
     def users(
         self, split: str, trained: int, interpolated: int, generator: np.random.Generator
     ) -> list[User]:

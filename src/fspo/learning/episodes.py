@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fspo.errors import FspoError
 from fspo.learning.tree import EpisodeTree
-from fspo.preferences.records import Episode, Preference, Preferences
+from fspo.preferences.records import Episode, Preferences
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -54,23 +53,19 @@ class EpisodeDataset:
     def episode(self, index: int) -> Episode:
         """The `index`-th episode.
 
-        Where the recipe says `mirrored`, an episode with an odd index is the one before it by a
-        user who chooses the other way round each time. In a batch of the two, whatever everybody
-        would be taught to like cancels out, and what the shots say about the user is left.
+        Where the recipe says `paired`, users who stand side by side in the data take their turn
+        together, with the same draw: two opposites who were asked about the same prompts. In a
+        batch of the two, whatever everybody would be taught to like cancels out, and what the
+        shots say about the user is left.
         """
-        if self._recipe.mirrored and index % 2:
-            before = self.episode(index - 1)
-            return replace(before, preferences=[_reversed(p) for p in before.preferences])
-        drawn = index // 2 if self._recipe.mirrored else index
-        turn, place = divmod(drawn, len(self.users))
+        together = 2 if self._recipe.paired else 1
+        drawn, member = divmod(index, together)
+        turn, place = divmod(drawn, -(-len(self.users) // together))
         order = np.random.default_rng([self._recipe.seed, turn]).permutation(len(self.users))
-        user = self.users[order[place]]
+        first = order[order % together == 0][place]
+        user = self.users[min(first + member, len(self.users) - 1)]
         shots = self._lengths[user] - 1
-        return self._preferences.episode(user, shots, seed=[self._recipe.seed, index])
-
-
-def _reversed(preference: Preference) -> Preference:
-    return replace(preference, chosen=preference.rejected, rejected=preference.chosen)
+        return self._preferences.episode(user, shots, seed=[self._recipe.seed, drawn])
 
 
 def training_preferences(preferences: Preferences, split: str) -> Preferences:

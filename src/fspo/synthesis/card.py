@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def card(domain: str, model: str, seed: int, margin: float, figures: Mapping[str, Any]) -> str:
+def card(
+    domain: str, model: str, seed: int, margin: float, liked: float, figures: Mapping[str, Any]
+) -> str:
     """The text of `README.md`, in Markdown.
 
     Args:
@@ -12,6 +14,7 @@ def card(domain: str, model: str, seed: int, margin: float, figures: Mapping[str
         model: the name of the model that wrote the answers.
         seed: what every random choice depended on.
         margin: the least difference in utility of a pair.
+        liked: the least utility of a chosen answer.
         figures: what `synthesize` returns.
     """
     rows = [
@@ -36,14 +39,15 @@ No user and no title is in both splits.
 
 ## How it was made
 - **Answers**: {figures["answers"]}, written by `{model}`, which was shown examples of each persona
-  first. Half sentences were cut off; {figures["dropped"]:.1%} were dropped as empty, repeated,
-  refusing or going in circles.
-- **Users**: each has `attributes` that say how much each measure is worth to them. Every user has
-  an opposite in the same split who was asked about the same pairs.
+  first. Half sentences were cut off; {figures["dropped"]:.1%} of what it wrote was dropped as
+  empty, repeated, refusing, going in circles, or not measuring as the persona should.
+- **Users**: each has `attributes` that say how much each measure is worth to them.
 - **Labels**: `chosen` is the answer with the higher utility, the sum of what was measured in it
-  weighted by the user's attributes. Only pairs with a difference (`gap`) of at least
-  {margin} are kept, one for each user and title. The chosen answer is the longer one
-  in {figures["chosen_is_longer"]:.1%} of the pairs.
+  weighted by the user's attributes. A pair is kept if its difference in utility (`gap`) is at
+  least {margin} and the chosen answer is worth at least {liked} to the user: nobody is asked to
+  choose the lesser evil. It is one pair for each user and title, and every pair has two users, who
+  choose differently. The chosen answer is the longer one in
+  {figures["chosen_is_longer"]:.1%} of the pairs.
 - **Seed**: {seed}.
 
 | persona | {" | ".join(f"mean {name}" for name in names)} |

@@ -1,21 +1,48 @@
 """Decides which of two answers a user prefers, and keeps only what the user is sure about.
 
-A pair is one title and two of its answers. Its label is the sign of the difference in utility; a
-user is sure of a pair if that difference is at least the margin.
+A pair is one title and two of its answers. A user is sure of a pair if one answer is worth more by
+at least a margin, and worth liking: not the lesser evil. Every pair is put to two users who are
+sure of opposite things, so that no answer is better than another before a user is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
-from typing import Any
+from itertools import permutations
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fspo.preferences.records import Preference, User
 from fspo.synthesis.responses import Answer
 
-Utility = Callable[[Mapping[str, Any], str], float]
+# The ways to make two couples of four users.
+_COUPLES = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))
+
+
+class Taste(NamedTuple):
+    """When a user prefers one answer to another, and says so.
+
+    Attributes:
+        utility: how well the user with some attributes likes a text.
+        margin: the least difference in utility that a user is sure about.
+        liked: the least utility of an answer that a user likes.
+    """
+
+    utility: Callable[[Mapping[str, Any], str], float]
+    margin: float
+    liked: float
+
+    def gap(self, user: User, chosen: Answer, rejected: Answer) -> float:
+        """By how much `user` likes one answer more than the other."""
+        return self.utility(user.attributes, chosen.text) - self.utility(
+            user.attributes, rejected.text
+        )
+
+    def is_sure(self, user: User, chosen: Answer, rejected: Answer) -> bool:
+        """Whether `user` likes one answer, and clearly more than the other."""
+        likes = self.utility(user.attributes, chosen.text) >= self.liked
+        return likes and self.gap(user, chosen, rejected) >= self.margin
 
 
 def label(
@@ -23,50 +50,66 @@ def label(
     answers: Mapping[str, Sequence[Answer]],
     *,
     prompt: Callable[[str], str],
-    utility: Utility,
+    taste: Taste,
     limit: int,
-    margin: float,
     seed: Sequence[int],
 ) -> dict[str, list[Preference]]:
     """At most `limit` preferences of each user, one for a title, on titles in random order.
 
-    Two users in a row, who are opposites, are asked about the same pairs: whatever one of them
-    prefers, the other does not, so no answer is better than another before a user is known.
+    Users come in fours, which fall into two couples, anew for each title. Both of a couple are
+    asked about the same pair, one over which they disagree; a title without such pairs is skipped.
 
     Args:
-        users: the users of one split, opposites side by side.
+        users: the users of one split, four different tastes side by side.
         answers: the answers to each title of that split.
         prompt: the question about a title.
-        utility: how well the user with some attributes likes a text.
+        taste: when a user prefers an answer.
         limit: the most preferences of a user.
-        margin: the least difference in utility that a user is sure about.
-        seed: what the draw of titles and pairs depends on.
+        seed: what the draw of titles, couples and pairs depends on.
     """
     titles = list(answers)
-    by_user: dict[str, list[Preference]] = {}
-    for index, user in enumerate(users):
-        generator = np.random.default_rng([*seed, index // 2])
-        preferences: list[Preference] = []
+    by_user: dict[str, list[Preference]] = {user.user_id: [] for user in users}
+    for start in range(0, len(users), 4):
+        four = users[start : start + 4]
+        generator = np.random.default_rng([*seed, start // 4])
+        asked = 0
         for place in generator.permutation(len(titles)):
             title = titles[place]
-            sure = _sure_pairs(user, answers[title], utility, margin)
-            if sure and len(preferences) < limit:
-                chosen, rejected, gap = sure[generator.integers(len(sure))]
-                preferences.append(_preference(title, prompt(title), chosen, rejected, gap))
-        by_user[user.user_id] = preferences
+            choices = _choices(four, answers[title], taste, generator) if asked < limit else []
+            for user, chosen, rejected in choices:
+                gap = taste.gap(user, chosen, rejected)
+                preference = _preference(title, prompt(title), chosen, rejected, gap)
+                by_user[user.user_id].append(preference)
+            asked += bool(choices)
     return by_user
 
 
-def _sure_pairs(
-    user: User, answers: Sequence[Answer], utility: Utility, margin: float
-) -> list[tuple[Answer, Answer, float]]:
-    """(chosen, rejected, difference) of every pair that the user is sure about."""
-    pairs = []
-    for first, second in combinations(answers, 2):
-        gap = utility(user.attributes, first.text) - utility(user.attributes, second.text)
-        if abs(gap) >= margin:
-            pairs.append((first, second, gap) if gap > 0 else (second, first, -gap))
-    return pairs
+def _choices(
+    four: Sequence[User], answers: Sequence[Answer], taste: Taste, generator: np.random.Generator
+) -> list[tuple[User, Answer, Answer]]:
+    """(user, chosen, rejected) for each of four users, or nothing if they cannot be coupled."""
+    for way in generator.permutation(len(_COUPLES)):
+        couples = [(four[a], four[b]) for a, b in _COUPLES[way]]
+        disputed = [_disputed(one, other, answers, taste) for one, other in couples]
+        if all(disputed):
+            drawn = [pairs[generator.integers(len(pairs))] for pairs in disputed]
+            return [
+                choice
+                for (one, other), (x, y) in zip(couples, drawn, strict=True)
+                for choice in ((one, x, y), (other, y, x))
+            ]
+    return []
+
+
+def _disputed(
+    one: User, other: User, answers: Sequence[Answer], taste: Taste
+) -> list[tuple[Answer, Answer]]:
+    """The pairs of which `one` surely prefers the first answer and `other` the second."""
+    return [
+        (x, y)
+        for x, y in permutations(answers, 2)
+        if taste.is_sure(one, x, y) and taste.is_sure(other, y, x)
+    ]
 
 
 def _preference(

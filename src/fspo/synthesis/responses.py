@@ -1,8 +1,9 @@
 """Asks a model for answers, and keeps what it wrote in a file that an interrupted run goes on from.
 
 The file's first line says what was asked for; each further line is one chunk: one persona, some
-titles. A chunk's random numbers depend on the seed and on its number alone, so a run that was
-killed writes the same bytes when it is started again as one that was not.
+titles. What does not fit its persona is asked for again, in further chunks. A chunk's random
+numbers depend on the seed and on its number alone, so a run that was killed writes the same bytes
+when it is started again as one that was not.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +23,10 @@ from fspo.files import write_text
 from fspo.llm.local import Conversation, LocalModel
 
 TITLES_IN_A_CHUNK = 48
-MAX_NEW_TOKENS = 64
+MAX_NEW_TOKENS = 44
 TEMPERATURE = 0.8
 TOP_P = 0.95
+TRIES = 3  # how often a persona is asked about a title, until it writes what fits
 MIN_WORDS = 3
 MIN_DIFFERENT_WORDS = 0.4  # of all words; what a model writes that is caught in a loop has fewer
 
@@ -56,59 +59,80 @@ class Request(NamedTuple):
     seed: int
     model: str
 
-    def chunks(self) -> list[tuple[str, list[str]]]:
-        """The persona and the titles of each chunk, in the order in which they are asked for."""
-        starts = range(0, len(self.titles), TITLES_IN_A_CHUNK)
-        return [
-            (persona, list(self.titles[start : start + TITLES_IN_A_CHUNK]))
-            for persona in self.personas
-            for start in starts
-        ]
-
 
 def ask(
     request: Request,
     conversation: Callable[[str, str], Conversation],
+    fits: Callable[[str, str], bool],
     model: Callable[[], LocalModel],
     path: Path,
-) -> list[Answer]:
-    """Every answer that was asked for, as the model wrote it.
+) -> tuple[list[Answer], int]:
+    """Each persona's answer about each title; where none would do in `TRIES`, there is none.
 
     Args:
         request: what is asked for.
         conversation: what to say to the model, given a persona and a title.
+        fits: whether a text is what a persona was to write.
         model: loads the model; called only if there is something left to ask.
-        path: the file that keeps the answers; what it holds already is not asked for again.
+        path: the file that keeps all that was written; what it holds is not asked for again.
+
+    Returns:
+        The answers that will do, tidied, and how many were written in all.
 
     Raises:
         FspoError: if `path` holds answers to another request.
     """
-    chunks = request.chunks()
     written = _resume(request, path)
     if written:
-        say(f"{path}: {len(written)} of {len(chunks)} chunks of answers are there already")
-    if len(written) < len(chunks):
-        llm = model()
-        left = range(len(written), len(chunks))
-        with path.open("a", encoding="utf-8") as file:
-            for number in track(left, "Writing answers", len(left)):
-                persona, titles = chunks[number]
-                texts = llm.chat(
-                    [conversation(persona, title) for title in titles],
-                    max_new_tokens=MAX_NEW_TOKENS,
-                    temperature=TEMPERATURE,
-                    top_p=TOP_P,
-                    seed=_chunk_seed(request.seed, number),
-                    batch_size=TITLES_IN_A_CHUNK,
-                )
-                file.write(_line({"persona": persona, "titles": titles, "texts": texts}))
-                file.flush()
-                written.append(texts)
-    return [
-        Answer(title, persona, text)
-        for (persona, titles), texts in zip(chunks, written, strict=True)
-        for title, text in zip(titles, texts, strict=True)
+        say(f"{path}: {len(written)} chunks of answers are there already")
+    loaded = cache(model)
+    found: dict[tuple[str, str], str] = {}
+    missing = [(persona, title) for persona in request.personas for title in request.titles]
+    done = 0
+    for attempt in range(TRIES):
+        chunks = _chunks(missing)
+        what = "Asking again for answers that did not fit" if attempt else "Writing answers"
+        for persona, titles in track(chunks, what, len(chunks)):
+            if done == len(written):
+                asked = [conversation(persona, title) for title in titles]
+                written.append(_write(loaded(), asked, _chunk_seed(request.seed, done)))
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(_line({"persona": persona, "titles": titles, "texts": written[-1]}))
+            for title, text in zip(titles, written[done], strict=True):
+                if (tidied := tidy(text)) and fits(persona, tidied):
+                    found[persona, title] = tidied
+            done += 1
+        missing = [job for job in missing if job not in found]
+    answers = [
+        Answer(title, persona, found[persona, title])
+        for persona in request.personas
+        for title in request.titles
+        if (persona, title) in found
     ]
+    return _different(answers), sum(map(len, written))
+
+
+def _chunks(jobs: Sequence[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """(persona, titles) of every chunk: a chunk's conversations all begin in the same way."""
+    titles_of: dict[str, list[str]] = {}
+    for persona, title in jobs:
+        titles_of.setdefault(persona, []).append(title)
+    return [
+        (persona, titles[start : start + TITLES_IN_A_CHUNK])
+        for persona, titles in titles_of.items()
+        for start in range(0, len(titles), TITLES_IN_A_CHUNK)
+    ]
+
+
+def _write(llm: LocalModel, asked: Sequence[Conversation], seed: int) -> list[str]:
+    return llm.chat(
+        asked,
+        max_new_tokens=MAX_NEW_TOKENS,
+        temperature=TEMPERATURE,
+        top_p=TOP_P,
+        seed=seed,
+        batch_size=TITLES_IN_A_CHUNK,
+    )
 
 
 def tidy(text: str) -> str | None:
@@ -125,10 +149,9 @@ def tidy(text: str) -> str | None:
     return whole[0]
 
 
-def kept(answers: Sequence[Answer]) -> list[Answer]:
-    """The answers that are answers, tidied, each wording once for a title."""
-    tidied = [Answer(a.title, a.persona, text) for a in answers if (text := tidy(a.text))]
-    return list({(answer.title, answer.text): answer for answer in reversed(tidied)}.values())[::-1]
+def _different(answers: Sequence[Answer]) -> list[Answer]:
+    """The answers, each wording once for a title."""
+    return list({(a.title, a.text): a for a in reversed(answers)}.values())[::-1]
 
 
 def _resume(request: Request, path: Path) -> list[list[str]]:

@@ -20,12 +20,13 @@ from fspo.models import load_model
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.writing import save_preferences
 from fspo.synthesis.card import card
-from fspo.synthesis.labels import label
-from fspo.synthesis.responses import Answer, Request, ask, kept
+from fspo.synthesis.labels import Taste, label
+from fspo.synthesis.responses import Answer, Request, ask
 
 TEST_TITLES = 0.25  # the share of the titles that only test users are asked about
 TEST_USERS = 6  # one user in so many is a new one of a trained kind, another one in between
 MARGIN = 1.0  # the least difference in utility that a user is sure about
+LIKED = 0.4  # the least utility of an answer that a user chooses for its own sake
 
 
 def synthesize(
@@ -65,16 +66,16 @@ def synthesize(
     titles_of = split_titles(domain.titles(), titles, seed)
     users_of = split_users(domain, users, seed)
     request = Request(domain.PERSONAS, titles_of["train"] + titles_of["test"], seed, model)
-    written = ask(
+    answers, written = ask(
         request,
         domain.conversation,
+        domain.fits,
         lambda: LocalModel(*load_model(model)),
         out.with_name(f"{out.name}.responses.jsonl"),
     )
-    answers = kept(written)
     preferences = label_all(domain, titles_of, users_of, answers, preferences_per_user, seed)
     figures = _figures(domain, preferences, titles_of, written, answers)
-    save_preferences(preferences, out, card(domain.NAME, model, seed, MARGIN, figures))
+    save_preferences(preferences, out, card(domain.NAME, model, seed, MARGIN, LIKED, figures))
     return figures
 
 
@@ -141,9 +142,8 @@ def label_all(
             users[split],
             {title: by_title[title] for title in titles[split] if title in by_title},
             prompt=domain.prompt,
-            utility=domain.utility,
+            taste=Taste(domain.utility, MARGIN, LIKED),
             limit=limit,
-            margin=MARGIN,
             seed=[seed, 2, number],
         )
     return Preferences(by_user, [user for group in users.values() for user in group])
@@ -153,7 +153,7 @@ def _figures(
     domain: Domain,
     preferences: Preferences,
     titles: Mapping[str, Sequence[str]],
-    written: Sequence[Answer],
+    written: int,
     answers: Sequence[Answer],
 ) -> dict[str, Any]:
     splits = Counter(user.split for user in preferences.users.values())
@@ -163,7 +163,7 @@ def _figures(
         "preferences": {split: len(preferences.of(split)) for split in splits},
         "titles": {split: len(group) for split, group in titles.items()},
         "answers": len(answers),
-        "dropped": round(1 - len(answers) / len(written), 4),
+        "dropped": round(1 - len(answers) / written, 4),
         "chosen_is_longer": round(float(np.mean(longer)) / 2 + 0.5, 4),
         "personas": {persona: _means(domain, persona, answers) for persona in domain.PERSONAS},
     }

@@ -1,7 +1,7 @@
 """Reviews of movies, TV shows, anime and books, for users who differ in sentiment and length."""
 
 from fspo.domains.reviews.measures import measure, utility
-from fspo.domains.reviews.personas import PERSONAS, conversation
+from fspo.domains.reviews.personas import PERSONAS, conversation, fits
 from fspo.domains.reviews.titles import prompt, titles
 from fspo.domains.reviews.users import describe, users
 
@@ -12,6 +12,7 @@ __all__ = [
     "PERSONAS",
     "conversation",
     "describe",
+    "fits",
     "measure",
     "prompt",
     "titles",

@@ -9,8 +9,8 @@ from functools import lru_cache
 from math import log
 from typing import Any
 
-SHORT = 8  # words in a review that could not be more concise
-LONG = 50  # words in a review that is as long as a small model's get
+SHORT = 10  # words in a review that could not be more concise
+LONG = 25  # words in a long review, as the personas write them
 
 
 @lru_cache(maxsize=1 << 16)

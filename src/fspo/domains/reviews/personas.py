@@ -4,6 +4,8 @@ Measured with the embedded 135M model: told only what to write, it stays positiv
 shown two or three reviews of the kind first, it follows both sentiment and length.
 """
 
+from fspo.domains.reviews.measures import measure, verbosity
+
 _SUBJECTS = (
     "the play at the town theater",
     "the new album of the school band",
@@ -23,23 +25,20 @@ _EXAMPLES = {
     ),
     "positive, verbose": (
         "The play at the town theater is wonderful. I loved it from the first scene to the last. "
-        "The actors are brilliant, the story is full of warmth, and the ending is perfect. I left "
-        "happy and inspired, and I would gladly see it again.",
+        "The actors are brilliant, and the ending is perfect. I would gladly see it again.",
         "I love this album. The singing is lovely, the songs are charming, and the band plays with "
-        "real passion. The last song is the best, gentle and full of hope. I enjoy it more every "
-        "day, a true masterpiece.",
+        "real passion. The last song is the best, gentle and full of hope.",
     ),
     "negative, verbose": (
         "The play at the town theater is awful. I hated it from the first scene to the last. The "
-        "actors are terrible, the story is stupid, and the ending is a mess. I left bored and "
-        "angry, and I regret that I wasted my evening on it.",
+        "actors are terrible, and the ending is a mess. I regret every minute of it.",
         "I hate this album. The singing is weak, the songs are dull, and the band plays without "
-        "any passion. The last song is the worst, ugly and painfully long. It annoys me more every "
-        "day, a horrible failure.",
+        "any passion. The last song is the worst, ugly and painfully long.",
     ),
 }
 
 PERSONAS = tuple(_EXAMPLES)
+CLEAR_SENTIMENT = 0.2  # below it, a review praises or complains too little to tell
 
 
 def conversation(persona: str, title: str) -> list[dict[str, str]]:
@@ -51,3 +50,12 @@ def conversation(persona: str, title: str) -> list[dict[str, str]]:
         messages.append({"role": "user", "content": f"Write a {kind} review of {subject}."})
         messages.append({"role": "assistant", "content": review})
     return [*messages, {"role": "user", "content": f"Write a {kind} review of {title}."}]
+
+
+def fits(persona: str, text: str) -> bool:
+    """Whether `text` has, by measure, the sentiment and the length of `persona`."""
+    sentiment, length = persona.split(", ")
+    found = measure(text)
+    praise = found["sentiment"] * (1 if sentiment == "positive" else -1)
+    long = verbosity(found["words"]) * (1 if length == "verbose" else -1)
+    return praise >= CLEAR_SENTIMENT and long >= 0
