@@ -35,7 +35,7 @@ class Domain(Protocol):
     def users(
         self, split: str, trained: int, interpolated: int, generator: np.random.Generator
     ) -> list[User]:
-        """A balanced population, in which users with opposite tastes stand side by side."""
+        """A balanced population: fours of different tastes, opposites side by side."""
 
     def measure(self, text: str) -> Mapping[str, float]:
         """What users care about in an answer."""

@@ -58,8 +58,8 @@ def evaluate(
     held_out = training_preferences(every, recipe.split)
     policy = load_policy(policy_folder)
     users = _users(held_out, recipe)
-    # The same draw for everybody: opposites, who were asked about the same pairs, get the same
-    # episodes, so that without a shot nobody's taste is easier to guess than another's.
+    # The same draw for everybody: users who were asked about the same titles get the same ones, so
+    # that of two who dispute a pair, neither is easier to guess without a shot.
     episodes = {
         user: [
             held_out.episode(user, recipe.shots, seed=[seed, number])

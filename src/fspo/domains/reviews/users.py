@@ -1,8 +1,8 @@
 """The users: how much they want praise or criticism, and long or short reviews.
 
 Trained kinds stand in the four corners of sentiment and verbosity, each user a little off the
-corner; interpolated kinds stand on the sides between them. Every user has mirror images in the
-same split, so that nothing is known of a user before the first shot.
+corner; interpolated kinds stand on the sides between them. Users come in fours whose tastes are
+each other's mirror images, so that in a split everybody has an opposite.
 """
 
 from __future__ import annotations
