@@ -16,7 +16,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> N
 
 
 def test_the_committed_demo_recipe_is_valid() -> None:
-    assert read_recipe(DemoRecipe, DEMO_RECIPE, {}).train.objective == "ipo"
+    assert read_recipe(DemoRecipe, DEMO_RECIPE, {}).train.objective == "dpo"
 
 
 FAULTS = {

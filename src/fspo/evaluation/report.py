@@ -44,7 +44,11 @@ T = TypeVar("T")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _KEY_FIGURES = 4
 _MEASURES = {"loss": "Loss", "accuracy": "Pairs ranked right", "margin": "Margin"}
-_STAGES = {"sft": "supervised fine-tuning", "ipo": "preference optimization"}
+_STAGES = {
+    "sft": "supervised fine-tuning",
+    "dpo": "preference optimization (DPO)",
+    "ipo": "preference optimization (IPO)",
+}
 
 
 def report(folder: Path) -> Path:
