@@ -15,7 +15,7 @@ from fspo.domains.reviews import (
     users,
     utility,
 )
-from fspo.domains.reviews.measures import LONG, SHORT, verbosity
+from fspo.domains.reviews.measures import CLEAR, LONG, SHORT, praise, verbosity
 from fspo.errors import FspoError
 
 
@@ -54,13 +54,31 @@ def test_measure_of_texts_whose_sentiment_is_plain():
     assert measure("An awful mess.")["sentiment"] < -0.5
 
 
+def test_sentiment_does_not_grow_with_length():
+    sentence = "This film is good. "
+    assert measure(sentence * 9)["sentiment"] == pytest.approx(0.4404, abs=1e-4)
+    assert measure("Good. It rained?! Good... !")["sentiment"] == pytest.approx(
+        2 / 3 * 0.4404, abs=1e-4
+    )
+    assert measure("... !?") == {"sentiment": 0, "words": 2}
+
+
+def test_praise_is_clear_or_less_clear():
+    assert [praise(x) for x in (-0.9, -CLEAR, -0.2, 0, 0.2, CLEAR, 0.9)] == [
+        -1, -1, pytest.approx(-0.4), 0, pytest.approx(0.4), 1, 1
+    ]  # fmt: skip
+
+
 def test_utility_of_worked_examples():
     neutral = " ".join(["word"] * 20)  # sentiment 0, verbosity 0.5129
     assert utility({"sentiment": 1, "verbosity": 1}, neutral) == pytest.approx(0.5129, abs=1e-4)
     long = " ".join(["word"] * 50)
     assert utility({"sentiment": -0.9, "verbosity": 0.8}, long) == pytest.approx(0.8)
-    assert utility({"sentiment": 1, "verbosity": -0.5}, "good") == pytest.approx(0.4404 + 0.5)
-    assert utility({"sentiment": -1, "verbosity": 0}, "good") == pytest.approx(-0.4404)
+    assert utility({"sentiment": 1, "verbosity": -0.5}, "good") == pytest.approx(
+        0.8809 + 0.5, abs=1e-4
+    )
+    assert utility({"sentiment": -1, "verbosity": 0}, "good") == pytest.approx(-0.8809, abs=1e-4)
+    assert utility({"sentiment": 0.7, "verbosity": 0}, "It is superb!") == pytest.approx(0.7)
 
 
 def test_every_user_has_an_opposite_next_to_it():

@@ -1,21 +1,29 @@
-"""What users care about in a review: its sentiment and its length.
+"""What users care about in a review: its sentiment and its length, each independent of the other.
 
-Sentiment is VADER's compound score, from -1 to 1; it saturates on long reviews. Length counts on a
-logarithmic scale, so that 10 words against 20 differ as much as 30 against 60.
+Sentiment is VADER's compound score of each sentence, averaged, as its authors advise for texts of
+more than one: over a whole text the score grows with length, so that a long review would pass for
+the kinder one. Length counts on a logarithmic scale, so that 10 words against 20 differ as much as
+30 against 60.
 """
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from math import log
+from statistics import fmean
 from typing import Any
 
+CLEAR = 0.5  # the mean compound score of a review that could not be clearer in its praise
 SHORT = 10  # words in a review that could not be more concise
 LONG = 25  # words in a long review, as the personas write them
+
+_SENTENCE = re.compile(r"[^.!?…]*\w[^.!?…]*[.!?…]*")
 
 
 @lru_cache(maxsize=1 << 16)
 def _sentiment(text: str) -> float:
-    return float(_analyzer().polarity_scores(text)["compound"])
+    scores = (_analyzer().polarity_scores(s)["compound"] for s in _SENTENCE.findall(text))
+    return fmean([*scores] or [0.0])
 
 
 @lru_cache(maxsize=1)
@@ -26,8 +34,13 @@ def _analyzer() -> Any:
 
 
 def measure(text: str) -> dict[str, float]:
-    """The sentiment of a review, from -1 to 1, and its number of words."""
+    """The sentiment of a review's sentences, from -1 to 1, and its number of words."""
     return {"sentiment": _sentiment(text), "words": len(text.split())}
+
+
+def praise(sentiment: float) -> float:
+    """From -1 for clear criticism, `-CLEAR` or less, to 1 for clear praise, `CLEAR` or more."""
+    return min(1.0, max(-1.0, sentiment / CLEAR))
 
 
 def verbosity(words: float) -> float:
@@ -40,6 +53,6 @@ def utility(attributes: Mapping[str, Any], text: str) -> float:
     """How well a user likes a review: `sentiment` and `verbosity` say what it is worth to them."""
     found = measure(text)
     return float(
-        attributes["sentiment"] * found["sentiment"]
+        attributes["sentiment"] * praise(found["sentiment"])
         + attributes["verbosity"] * verbosity(found["words"])
     )

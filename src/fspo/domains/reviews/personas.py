@@ -4,7 +4,7 @@ Measured with the embedded 135M model: told only what to write, it stays positiv
 shown two or three reviews of the kind first, it follows both sentiment and length.
 """
 
-from fspo.domains.reviews.measures import measure, verbosity
+from fspo.domains.reviews.measures import measure, praise, verbosity
 
 _SUBJECTS = (
     "the play at the town theater",
@@ -24,21 +24,24 @@ _EXAMPLES = {
         "I hate this game, it is a horrible waste of time!",
     ),
     "positive, verbose": (
-        "The play at the town theater is wonderful. I loved it from the first scene to the last. "
-        "The actors are brilliant, and the ending is perfect. I would gladly see it again.",
-        "I love this album. The singing is lovely, the songs are charming, and the band plays with "
-        "real passion. The last song is the best, gentle and full of hope.",
+        "The play at the town theater is wonderful. The actors are brilliant and the story is "
+        "lovely. The ending is a perfect, happy surprise. It is the best play of the year, and I "
+        "loved it.",
+        "I love this album. The singing is beautiful and the songs are charming. The band is great "
+        "and the sound is perfect. It is a wonderful success, and I am happy to own it.",
     ),
     "negative, verbose": (
-        "The play at the town theater is awful. I hated it from the first scene to the last. The "
-        "actors are terrible, and the ending is a mess. I regret every minute of it.",
-        "I hate this album. The singing is weak, the songs are dull, and the band plays without "
-        "any passion. The last song is the worst, ugly and painfully long.",
+        "The play at the town theater is awful. The actors are terrible and the story is boring. "
+        "The ending is a sad, ugly mess. It is the worst play of the year, and I hated it.",
+        "I hate this album. The singing is horrible and the songs are dull. The band is bad and "
+        "the sound is painful. It is a terrible failure, and I regret buying it.",
+        "This game is terrible, and I am angry. The pictures are ugly and the rules are stupid. It "
+        "is boring and it fails all the time. I hate it, a horrible waste of money.",
     ),
 }
 
 PERSONAS = tuple(_EXAMPLES)
-CLEAR_SENTIMENT = 0.2  # below it, a review praises or complains too little to tell
+CLEAR_PRAISE = 0.5  # below it, a review praises or criticizes too little to tell
 
 
 def conversation(persona: str, title: str) -> list[dict[str, str]]:
@@ -56,6 +59,6 @@ def fits(persona: str, text: str) -> bool:
     """Whether `text` has, by measure, the sentiment and the length of `persona`."""
     sentiment, length = persona.split(", ")
     found = measure(text)
-    praise = found["sentiment"] * (1 if sentiment == "positive" else -1)
-    long = verbosity(found["words"]) * (1 if length == "verbose" else -1)
-    return praise >= CLEAR_SENTIMENT and long >= 0
+    clear = praise(found["sentiment"]) * (1 if sentiment == "positive" else -1)
+    right_length = verbosity(found["words"]) * (1 if length == "verbose" else -1)
+    return clear >= CLEAR_PRAISE and right_length >= 0
