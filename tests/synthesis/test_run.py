@@ -16,10 +16,10 @@ REVIEWS = load_domain("reviews")
 WORDS = {
     "positive, concise": "I love this wonderful {}.",
     "negative, concise": "I hate this awful {}.",
-    "positive, verbose": "I love the wonderful {}. " + "The plot moves on to a next room. " * 3
-    + "Each actor says what was written, and music plays in between as it did before. Great!",
-    "negative, verbose": "I hate the awful {}. " + "The plot moves on to a next room. " * 3
-    + "Each actor says what was written, and music plays in between as it did before. Terrible!",
+    "positive, verbose": "I love the wonderful {}. " + "The plot moves on to a good next room. " * 3
+    + "Each actor says what was written, and great music plays in between!",
+    "negative, verbose": "I hate the awful {}. " + "The plot moves on to a bad next room. " * 3
+    + "Each actor says what was written, and terrible music plays in between!",
 }  # fmt: skip
 SIZE = {"titles": 32, "users": 24, "preferences_per_user": 10, "seed": 3}
 
@@ -76,9 +76,10 @@ def test_labels_are_what_the_users_attributes_say(made):
         a = preferences.users[user_id].attributes
         found = [REVIEWS.measure(text) for text in (preference.chosen, preference.rejected)]
         words = [np.clip(2 * np.log(f["words"] / 10) / np.log(2.5) - 1, -1, 1) for f in found]
-        gap = a["sentiment"] * (found[0]["sentiment"] - found[1]["sentiment"])
+        praise = [np.clip(f["sentiment"] / 0.5, -1, 1) for f in found]
+        gap = a["sentiment"] * (praise[0] - praise[1])
         gap += a["verbosity"] * (words[0] - words[1])
-        likes = a["sentiment"] * found[0]["sentiment"] + a["verbosity"] * words[0]
+        likes = a["sentiment"] * praise[0] + a["verbosity"] * words[0]
         assert likes >= LIKED - 1e-9
         assert gap >= MARGIN - 1e-9
         assert preference.extra["gap"] == pytest.approx(gap, abs=1e-3)
