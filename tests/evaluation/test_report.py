@@ -175,13 +175,13 @@ def test_tables_hold_the_numbers_of_the_results(page):
 
 
 def test_training_is_drawn_by_stage_and_without_what_was_not_logged(page):
-    loss = page.tables["Loss, preference optimization"][1:]
+    loss = page.tables["Loss, preference optimization (IPO)"][1:]
     assert [row[:2] for row in loss] == [["0", "2500"], ["2", "900"]]
     assert [row[:2] for row in page.tables["Loss, supervised fine-tuning"][1:]] == [
         ["0", "3"],
         ["1", "2.5"],
     ]
-    accuracy = page.tables["Pairs ranked right, preference optimization"][1:]
+    accuracy = page.tables["Pairs ranked right, preference optimization (IPO)"][1:]
     assert [row[:2] for row in accuracy] == [["0", "50.0%"], ["2", "75.0%"]]
     assert "Margin, supervised fine-tuning" not in page.tables
 
