@@ -105,6 +105,8 @@ def run_trl(pairs_of: str, steps: int) -> dict[str, Any]:
 
     model, tokenizer = load_model()
     template = "paper" if pairs_of == "paper" else "chain"
+    if pairs_of == "chain":
+        steps = SHOTS + 1  # one at each number of shots: a fair sample of a chain's pairs
     rows = []
     for episode in episodes(steps + 1):
         tree = EpisodeTree.from_episode(episode, tokenizer, template)
@@ -119,11 +121,10 @@ def run_trl(pairs_of: str, steps: int) -> dict[str, Any]:
     if pairs_of == "8 shots":
         rows = [row for row in rows if row["shots"] == SHOTS]
     if pairs_of == "chain":
-        # One pair at each number of shots, each from another episode: a fair sample of the chain.
+        # Each from another episode; the first one, which warms up, has no shots, as the last.
         rows = [
             row for i, row in enumerate(rows) if row["shots"] == (i // (SHOTS + 1)) % (SHOTS + 1)
         ]
-        steps = SHOTS + 1
     rows = rows[: steps + 1]
     times = StepTimes()
     with tempfile.TemporaryDirectory() as folder:
