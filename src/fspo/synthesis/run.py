@@ -25,7 +25,7 @@ from fspo.synthesis.responses import Answer, Request, ask
 
 TEST_TITLES = 0.25  # the share of the titles that only test users are asked about
 TEST_USERS = 6  # one user in so many is a new one of a trained kind, another one in between
-MARGIN = 1.0  # the least difference in utility that a user is sure about
+MARGIN = 1.5  # the least difference in utility that a user is sure about
 LIKED = 0.4  # the least utility of an answer that a user chooses for its own sake
 
 
