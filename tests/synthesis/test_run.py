@@ -93,7 +93,7 @@ def test_each_user_is_asked_about_a_title_once(made):
     train = preferences.of("train")
     assert {len(rows) for rows in train.by_user.values()} == {SIZE["preferences_per_user"]}
     test = list(preferences.of("test").by_user.values())
-    assert {len(rows) for rows in test} <= {7, 8}  # as many titles, or one that nobody disputes
+    assert {len(rows) for rows in test} <= {6, 7, 8}  # as many titles, but those nobody disputes
 
 
 def test_a_four_is_asked_about_the_same_titles_in_the_same_order(made):
