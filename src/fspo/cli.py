@@ -71,40 +71,39 @@ def demo(
 
 @app.command()
 def synthesize(
-    domain: Annotated[str, typer.Argument(help="reviews")],
+    domain: Annotated[str, typer.Argument(help="A domain's name, or a folder with a domain.yaml.")],
     out: Annotated[Path, typer.Option(help="Folder for the preference dataset.")],
-    model: Text = None,
-    titles: int | None = None,
+    recipe: Annotated[Path | None, typer.Option(help="How it is made (YAML).")] = None,
+    model: Annotated[Text, typer.Option(help="Who writes, where there is no recipe.")] = None,
+    titles: Annotated[int | None, typer.Option(help="Reviews: of so many titles.")] = None,
+    questions: int | None = None,
     users: int | None = None,
     preferences_per_user: int | None = None,
+    budget: Annotated[float | None, typer.Option(help="The most money to spend.")] = None,
+    preview: Annotated[int | None, typer.Option(help="Show so many requests, ask none.")] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Make synthetic users and their preferences; goes on where it was."""
-    from fspo.domains import load_domain
-    from fspo.recipe import SynthesizeRecipe, read_recipe
-    from fspo.synthesis.run import synthesize as run
-
     _hush(quiet)
-    given = {
-        "domain": domain,
-        "model": model,
-        "titles": titles,
-        "users": users,
-        "preferences_per_user": preferences_per_user,
-    }
-    plan = read_recipe(SynthesizeRecipe, None, given)
-    made = run(
-        load_domain(plan.domain),
-        out,
-        model=plan.model,
-        titles=plan.titles,
-        users=plan.users,
-        preferences_per_user=plan.preferences_per_user,
-        seed=seed,
-    )
-    _show(made, as_json, str(out))
+    shared = {"domain": domain, "users": users, "preferences_per_user": preferences_per_user}
+    if domain == "reviews" and recipe is None:
+        from fspo.synthesis.run import run_reviews
+
+        _show(run_reviews(shared | {"model": model, "titles": titles}, out, seed), as_json, out)
+        return
+    from fspo.synthesis.described import engine_recipe, run_described
+
+    plan = engine_recipe(recipe, shared | {"questions": questions, "budget": budget}, model)
+    if preview is not None:
+        from fspo.synthesis.preview import preview as look
+        from fspo.synthesis.preview import render
+
+        found = look(plan, preview, seed)
+        print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else render(found))
+        return
+    _show(run_described(plan, out, seed), as_json, out)
 
 
 @app.command()
@@ -170,7 +169,7 @@ def evaluate(
     _hush(quiet)
     given = {"judge": judge, "shots": shots, "users": users}
     results = run(data, policy, out, read_recipe(EvaluateRecipe, recipe, given), seed)
-    _show(results, as_json, str(out / "results.json"))
+    _show(results, as_json, out / "results.json")
 
 
 @app.command()
@@ -242,7 +241,7 @@ def check(
         Console().print(render(found))
 
 
-def _show(result: Any, as_json: bool, place: str) -> None:
+def _show(result: Any, as_json: bool, place: Path) -> None:
     print(json.dumps(result, ensure_ascii=False, indent=2) if as_json else place)
 
 

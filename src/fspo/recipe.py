@@ -79,6 +79,61 @@ class SynthesizeRecipe(Section):
     preferences_per_user: int = Field(24, ge=2)
 
 
+class ModelRecipe(Section):
+    """A language model that writes or labels."""
+
+    kind: Literal["local", "openai"] = Field(
+        "local", description="on this machine, or on any OpenAI-compatible server, such as vLLM's"
+    )
+    model: str = "smollm2-135m-instruct"
+    weight: float = Field(1.0, gt=0, description="share of the work in an ensemble")
+    temperature: float | None = Field(None, ge=0, description="of what it writes; default: 1")
+    batch_size: int = Field(32, ge=1, description="local: answers written at once")
+    base_url: str | None = Field(None, description="openai: the server; default: the client's")
+    key_from: str = Field("OPENAI_API_KEY", description="openai: environment variable of the key")
+    concurrency: int = Field(32, ge=1, description="openai: requests on the wire at once")
+    requests_per_minute: float | None = Field(None, gt=0)
+    timeout: float = Field(60.0, gt=0, description="openai: seconds to wait for an answer")
+    price_in: float = Field(0.0, ge=0, description="money for a million tokens read")
+    price_out: float = Field(0.0, ge=0, description="money for a million tokens written")
+
+
+class EngineRecipe(Section):
+    """How a described domain's preferences are made: `fspo synthesize --recipe`."""
+
+    domain: str = Field("", description="a domain's name, or a folder with a domain.yaml")
+    only: dict[str, list[str]] = Field(
+        default_factory=dict, description="trait -> the values in use; default: all"
+    )
+    users: int = Field(60, ge=6)
+    grown_users: float = Field(0.0, ge=0, lt=1, description="share that a model thinks up")
+    between: float = Field(0.0, ge=0, le=1, description="share of test users between two values")
+    questions: int = Field(60, ge=6, description="more than there are: the model grows them")
+    validation: float = Field(0.1, ge=0, lt=0.5, description="share of users and questions")
+    test: float = Field(0.2, gt=0, lt=0.5, description="share of users and questions")
+    answers_per_question: int = Field(6, ge=2)
+    views: int = Field(3, ge=1, description="where answers differ by views: how many of them")
+    max_tokens: int = Field(120, ge=8, description="the longest answer")
+    writers: list[ModelRecipe] = Field(default_factory=lambda: [ModelRecipe()], min_length=1)
+    thinker: ModelRecipe = Field(
+        ModelRecipe(), description="grows questions and users, and refines descriptions"
+    )
+    labeller: ModelRecipe | Literal["measured"] = ModelRecipe()
+    margin: float = Field(0.5, ge=0, description="measured: the least difference in utility")
+    refinements: int = Field(0, ge=0, description="pairs that a description is refined on")
+    undecided: float = Field(
+        0.65, ge=0.5, le=1, description="a label less probable than this does not decide a pair"
+    )
+    preferences_per_user: int = Field(20, ge=2)
+    probes: int = Field(12, ge=2, description="pairs put to every user of a split, to compare them")
+    repeats: int = Field(1, ge=1, description="draws of a probe; more if probabilities are unknown")
+    disagreement: tuple[float, float] = Field(
+        (0.05, 0.6), description="a user who disagrees with the others less or more is remade"
+    )
+    remakes: int = Field(2, ge=0, description="how often, at most")
+    budget: float | None = Field(None, ge=0, description="the most money that may be spent")
+
+
 class EvaluateRecipe(Section):
     """What is measured on held-out users: `fspo evaluate`."""
 

@@ -147,6 +147,29 @@ class LocalModel:
             for group in groups
         ]
 
+    def next_logprobs(
+        self, prompts: Sequence[list[int]], tokens: Sequence[int]
+    ) -> list[list[float]]:
+        """The log-probabilities (nats) of single tokens right behind each of `prompts`.
+
+        Args:
+            prompts: token ids; read in one batch, and what they all begin with is read once.
+            tokens: which tokens are asked about.
+
+        Returns:
+            For each prompt, one value for each of `tokens`.
+
+        Raises:
+            FspoError: if a prompt does not fit the model's window.
+        """
+        import torch
+
+        self._check_window(prompts, 1)
+        with torch.inference_mode():
+            logits, _, _ = self._read([prompts])
+            logps = torch.log_softmax(logits.float(), dim=-1)[:, list(tokens)]
+        return cast("list[list[float]]", logps.tolist())
+
     def _check_window(self, prompts: Sequence[list[int]], max_new_tokens: int) -> None:
         window = self.tokenizer.model_max_length
         longest = max(map(len, prompts), default=0)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from fspo.errors import FspoError
 from fspo.files import replacing_folder
 from fspo.preferences.reading import FIELDS
-from fspo.preferences.records import Preferences
+from fspo.preferences.records import Preferences, User
 from fspo.preferences.tables import is_whole
 
 Layout = Literal["parquet", "jsonl"]
 
 _FILES = {f"{table}.{kind}" for table in ("preferences", "users") for kind in ("parquet", "jsonl")}
-_OWN = _FILES | {"README.md"}
+_OWN = _FILES | {"README.md", "checks.json", "growth.jsonl", "plots"}
 
 
 def save_preferences(
@@ -37,22 +37,37 @@ def save_preferences(
     folder = folder.resolve()  # so that "." has a name and a parent
     if not len(preferences):
         raise FspoError(f"{folder}: there are no preferences to write")
-    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    others = held - (_OWN if held & _FILES else set())
-    if others:  # they would be lost
-        raise FspoError(
-            f"{folder}: holds something else than preferences, such as {min(others)}; "
-            "take another place"
-        )
+    check_place(folder)
     if not is_whole(card):
         raise FspoError(f"{folder}: the card holds half a character (a lone surrogate)")
     users = any(u.description or u.attributes or u.split for u in preferences.users.values())
     with replacing_folder(folder) as unfinished:
         _write(unfinished / f"preferences.{layout}", list(_preference_rows(preferences)), layout)
         if users:
-            _write(unfinished / f"users.{layout}", list(_user_rows(preferences)), layout)
-        text = _front_matter(layout, users) + card.strip() + "\n"
-        (unfinished / "README.md").write_text(text, encoding="utf-8")
+            rows = list(user_rows(preferences.users.values()))
+            _write(unfinished / f"users.{layout}", rows, layout)
+        write_card(unfinished, card, layout, users)
+
+
+def check_place(folder: Path) -> None:
+    """Makes sure that writing `folder` anew loses nothing but a dataset.
+
+    Raises:
+        FspoError: if it holds anything else.
+    """
+    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    others = held - (_OWN if held & _FILES else set())
+    if others:
+        raise FspoError(
+            f"{folder}: holds something else than preferences, such as {min(others)}; "
+            "take another place"
+        )
+
+
+def write_card(folder: Path, card: str, layout: Layout, users: bool) -> None:
+    """Writes README.md: what the hub's library needs to know, then the card."""
+    text = _front_matter(layout, users) + card.strip() + "\n"
+    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def _preference_rows(preferences: Preferences) -> Iterator[dict[str, Any]]:
@@ -62,8 +77,9 @@ def _preference_rows(preferences: Preferences) -> Iterator[dict[str, Any]]:
         yield own | {key: p.extra.get(key) for key in further}
 
 
-def _user_rows(preferences: Preferences) -> Iterator[dict[str, Any]]:
-    for user in preferences.users.values():
+def user_rows(users: Iterable[User]) -> Iterator[dict[str, Any]]:
+    """The rows of the users' table."""
+    for user in users:
         yield {
             "user_id": user.user_id,
             "description": user.description,
@@ -74,12 +90,12 @@ def _user_rows(preferences: Preferences) -> Iterator[dict[str, Any]]:
         }
 
 
-def _write(path: Path, table: list[Mapping[str, Any]], layout: Layout) -> None:
+def _write(path: Path, table: Sequence[Mapping[str, Any]], layout: Layout) -> None:
     if layout == "jsonl":
         lines = (_json(row, f"{path.name} line {n}") + "\n" for n, row in enumerate(table, 1))
         path.write_text("".join(lines), encoding="utf-8", newline="\n")
         return
-    _write_parquet(path, table)
+    write_parquet(path, table)
 
 
 def _json(value: Any, place: str, sort_keys: bool = False) -> str:
@@ -92,7 +108,12 @@ def _json(value: Any, place: str, sort_keys: bool = False) -> str:
     return text
 
 
-def _write_parquet(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
+def write_parquet(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a table whose columns are those of its first row.
+
+    Raises:
+        FspoError: naming the column that holds values of more than one kind.
+    """
     import pyarrow
     import pyarrow.parquet
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from fspo.domains import Domain
+from fspo.domains import Domain, load_domain
 from fspo.errors import FspoError
 from fspo.llm.local import LocalModel
 from fspo.models import load_model
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.writing import save_preferences
+from fspo.recipe import SynthesizeRecipe, read_recipe
 from fspo.synthesis.card import card
 from fspo.synthesis.labels import Taste, label
 from fspo.synthesis.responses import Answer, Request, ask
@@ -27,6 +28,20 @@ TEST_TITLES = 0.25  # the share of the titles that only test users are asked abo
 TEST_USERS = 6  # one user in so many is a new one of a trained kind, another one in between
 MARGIN = 1.5  # the least difference in utility that a user is sure about
 LIKED = 0.4  # the least utility of an answer that a user chooses for its own sake
+
+
+def run_reviews(settings: Mapping[str, Any], out: Path, seed: int) -> dict[str, Any]:
+    """Makes the dataset that `settings` of a `SynthesizeRecipe` describe; see `synthesize`."""
+    plan = read_recipe(SynthesizeRecipe, None, settings)
+    return synthesize(
+        load_domain(plan.domain),
+        out,
+        model=plan.model,
+        titles=plan.titles,
+        users=plan.users,
+        preferences_per_user=plan.preferences_per_user,
+        seed=seed,
+    )
 
 
 def synthesize(

@@ -1,0 +1,155 @@
+"""A domain that is described rather than programmed: a folder with a YAML file and questions.
+
+    domain.yaml        what is asked for, and how users differ
+    questions/*.txt    seed questions: a topic in each file, a question on each line
+
+A name is looked for among the project's own domains, then among installed packages' (entry points
+of the group `fspo.domains`, each the path of a folder or a function that returns it); anything
+else is the path of a folder.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from fspo.domains.measures import MEASURES
+from fspo.errors import FspoError
+from fspo.recipe import Section, read_recipe
+
+
+class Value(Section):
+    """One value of a trait: a phrase that completes the trait's sentence."""
+
+    value: str = Field(min_length=1)
+    weight: float = Field(1.0, gt=0)
+    wants: dict[str, float] = Field(
+        default_factory=dict, description="what an answer should measure, for this value"
+    )
+
+
+class Trait(Section):
+    """One way in which users differ.
+
+    Attributes:
+        sentence: says it of a user; `{}` is where the value goes.
+        source: where the values and their weights come from.
+        chance: how many users' descriptions say it at all.
+        ordered: neighbors are alike, so that a user can stand between two of them.
+    """
+
+    name: str
+    sentence: str
+    source: str
+    values: list[Value] = Field(min_length=1)
+    chance: float = Field(1.0, gt=0, le=1)
+    ordered: bool = False
+
+    @field_validator("sentence")
+    @classmethod
+    def _has_a_place(cls, sentence: str) -> str:
+        if sentence.count("{}") != 1:
+            raise ValueError("a sentence has one {} for the value")
+        return sentence
+
+
+class Measure(Section):
+    """Something measured in an answer, and how much of it makes a difference to a user."""
+
+    scale: float = Field(gt=0, description="a difference of so much is worth 1")
+
+
+class Described(Section):
+    """What `domain.yaml` says.
+
+    Attributes:
+        name: the domain's name.
+        title: in words, for cards and reports.
+        answer: what is asked of a writer, beside the question.
+        diversity: how answers are made to differ: each for a persona, or each from a view.
+        guidelines: what a labeller keeps in mind for every user.
+        measures: what the measured labeller looks at; none, if a model has to label.
+        traits: how users differ.
+        questions_folder: where the files of seed questions are.
+        asks: topic -> the question that a line of its file stands for, with {} in its place.
+        questions: topic -> seed questions; read from these files.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    title: str
+    answer: str
+    diversity: Literal["personas", "views"] = "personas"
+    guidelines: str = ""
+    measures: dict[str, Measure] = Field(default_factory=dict)
+    traits: list[Trait] = Field(min_length=1)
+    questions_folder: str = "questions"
+    asks: dict[str, str] = Field(default_factory=dict)
+    questions: dict[str, list[str]] = Field(default_factory=dict, exclude=True)
+
+    @model_validator(mode="after")
+    def _knows_its_measures(self) -> Described:
+        wanted = {m for t in self.traits for v in t.values for m in v.wants}
+        for name in [*self.measures, *wanted]:
+            if name not in MEASURES:
+                raise ValueError(f"unknown measure {name!r}; there are {', '.join(MEASURES)}")
+        if missing := wanted - set(self.measures):
+            raise ValueError(f"values want {min(missing)!r}, which `measures` does not list")
+        return self
+
+
+def load_described(name: str) -> Described:
+    """The domain of that name, or in the folder of that name.
+
+    Raises:
+        FspoError: naming the file and the key at fault, or the nearest known domain.
+    """
+    folder = _folder(name)
+    domain = read_recipe(Described, folder / "domain.yaml", {})
+    texts = folder / domain.questions_folder
+    questions = {
+        path.stem: [domain.asks.get(path.stem, "{}").replace("{}", line) for line in _lines(path)]
+        for path in sorted(texts.glob("*.txt"))
+    }
+    if not any(questions.values()):
+        raise FspoError(
+            f"{texts}: holds no questions; write some to a .txt file there, one on each line"
+        )
+    return domain.model_copy(update={"questions": questions})
+
+
+def described_names() -> list[str]:
+    """The domains that are known by name."""
+    own = {path.parent.name for path in Path(__file__).parent.glob("*/domain.yaml")}
+    return sorted(own | {point.name for point in entry_points(group="fspo.domains")})
+
+
+def _folder(name: str) -> Path:
+    own = Path(__file__).parent / name
+    if "/" not in name and (own / "domain.yaml").is_file():
+        return own
+    for point in entry_points(group="fspo.domains"):
+        if point.name == name:
+            found = point.load()
+            return Path(found() if callable(found) else found)
+    if (Path(name) / "domain.yaml").is_file():
+        return Path(name)
+    if Path(name).is_dir():
+        raise FspoError(f"{name}: a domain's folder has a file domain.yaml, and this one has none")
+    names = described_names()
+    near = get_close_matches(name, names, n=1, cutoff=0.0)
+    raise FspoError(
+        f"there is no domain {name!r}; did you mean {near[0]!r}? "
+        f"There are {', '.join(names)}, or give a folder with a domain.yaml."
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FspoError(f"{path}: is not UTF-8 text: {error}") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]

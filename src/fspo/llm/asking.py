@@ -1,0 +1,42 @@
+"""Asks until what comes back can be read: a malformed answer is asked for again as another draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from fspo.llm.requests import LanguageModel, Reply, Request, ask
+
+T = TypeVar("T")
+
+
+def ask_readable(
+    model: LanguageModel,
+    requests: Sequence[Request],
+    read: Callable[[str], T | None],
+    tries: int,
+    description: str = "",
+) -> list[tuple[T | None, Reply]]:
+    """What `read` makes of each reply, and the reply.
+
+    Args:
+        model: who is asked.
+        requests: what is asked.
+        read: gives None for a text that is not what was asked for. What a model wrote is data:
+            whatever it is, `read` raises nothing.
+        tries: how often a request is asked, with those of its fellows that could not be read.
+        description: what progress is shown as; with none, no progress is shown.
+
+    Returns:
+        In the order of the requests; None where no try could be read, with the last reply.
+    """
+    found: list[tuple[T | None, Reply]] = [(None, Reply("", ""))] * len(requests)
+    waiting = list(range(len(requests)))
+    for attempt in range(tries):
+        asked = [requests[p].again(attempt) if attempt else requests[p] for p in waiting]
+        for place, reply in zip(waiting, ask(model, asked, description), strict=True):
+            found[place] = (read(reply.text), reply)
+        waiting = [place for place in waiting if found[place][0] is None]
+        if not waiting:
+            break
+    return found

@@ -1,0 +1,86 @@
+"""Makes language models from recipes: all of them write to one store and pay from one purse."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from fspo.errors import FspoError
+from fspo.llm.ensemble import Ensemble, Member
+from fspo.llm.meter import Meter, Price, Purse
+from fspo.llm.requests import LanguageModel
+from fspo.llm.store import Remembered, Store
+from fspo.recipe import ModelRecipe
+
+if TYPE_CHECKING:
+    from fspo.llm.local import LocalModel
+
+
+class Builder:
+    """Builds each model once; `meters` says what each was asked and what it cost."""
+
+    def __init__(self, store: Store, budget: float | None = None) -> None:
+        """All models write to `store` and spend from one purse."""
+        self._store = store
+        self._built: dict[str, LanguageModel] = {}
+        self.purse = Purse(budget)
+        self.meters: dict[str, Meter] = {}
+
+    def model(self, recipe: ModelRecipe) -> LanguageModel:
+        """The model of a recipe.
+
+        Raises:
+            FspoError: if its key is not in the environment, or its package is not installed.
+        """
+        settings = recipe.model_dump_json(exclude={"weight", "temperature"})
+        if settings not in self._built:
+            self._built[settings] = Remembered(_KINDS[recipe.kind](recipe, self), self._store)
+        return self._built[settings]
+
+    def ensemble(self, recipes: Sequence[ModelRecipe]) -> LanguageModel:
+        """Several as one; a single one as itself, unless it has a temperature of its own."""
+        members = [Member(self.model(r), r.weight, r.temperature) for r in recipes]
+        if len(members) == 1 and members[0].temperature is None:
+            return members[0].model
+        return Ensemble(members)
+
+
+def _local(recipe: ModelRecipe, builder: Builder) -> LanguageModel:
+    from fspo.llm.local_chat import LocalChat
+
+    def load() -> LocalModel:
+        from fspo.llm.local import LocalModel
+        from fspo.models import load_model
+
+        return LocalModel(*load_model(recipe.model))
+
+    return LocalChat(recipe.model, load, recipe.batch_size)
+
+
+def _endpoint(recipe: ModelRecipe, builder: Builder) -> LanguageModel:
+    from fspo.llm.endpoint import Endpoint
+
+    key = os.environ.get(recipe.key_from)
+    if not key:
+        raise FspoError(
+            f"{recipe.model}: the environment variable {recipe.key_from} is not set; put the "
+            "server's key there (any text, for a server that wants none)."
+        )
+    meter = Meter(Price(recipe.price_in, recipe.price_out), builder.purse)
+    builder.meters[recipe.model] = meter
+    return Endpoint(
+        recipe.model,
+        base_url=recipe.base_url,
+        api_key=key,
+        concurrency=recipe.concurrency,
+        requests_per_minute=recipe.requests_per_minute,
+        timeout=recipe.timeout,
+        meter=meter,
+    )
+
+
+_KINDS: dict[str, Callable[[ModelRecipe, Builder], LanguageModel]] = {
+    "local": _local,
+    "openai": _endpoint,
+}

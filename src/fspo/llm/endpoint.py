@@ -1,0 +1,248 @@
+"""Any OpenAI-compatible chat server, through the `openai` client: many requests at once.
+
+A request that fails for a reason that passes (too many requests, a fault of the server, a time-out,
+a dropped connection, a reply of the wrong shape) is tried again after a while; while it waits,
+another has its place on the wire. When nothing more can be asked, what is under way is paid for, so
+it is waited for and kept before the error is raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Iterator, Sequence
+from math import exp
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from fspo.errors import FspoError
+from fspo.llm.meter import Meter
+from fspo.llm.requests import Reply, Request
+from fspo.llm.wire import Wire
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+TRIES = 8
+FIRST_WAIT = 0.5  # seconds, at most; twice as much after every further try
+LONGEST_WAIT = 30.0
+ON_THE_WAY = 4  # requests in work for each place on the wire: those that wait leave none empty
+
+_PASSING = (408, 409, 429)  # and 5xx: what may be gone on another try
+_ADVICE = {
+    400: "does not accept the request",
+    401: "refuses the key: put the right one into its environment variable",
+    403: "refuses the key: put the right one into its environment variable",
+    404: "knows no such model or address: check `model` and `base_url`",
+    422: "does not accept the request",
+}
+
+
+class MalformedError(Exception):
+    """A reply that is no chat completion."""
+
+
+class Endpoint:
+    """A model on a server."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_key: str,
+        base_url: str | None = None,
+        concurrency: int = 32,
+        requests_per_minute: float | None = None,
+        timeout: float = 60.0,
+        tries: int = TRIES,
+        meter: Meter | None = None,
+    ) -> None:
+        """Nothing is sent until something is asked.
+
+        Args:
+            model: the model's name on the server.
+            api_key: sent to the server, and written nowhere.
+            base_url: where the server is; None for the client's own default.
+            concurrency: how many requests are on the wire at once.
+            requests_per_minute: how many are started, at most; None for no limit.
+            timeout: seconds to wait for an answer.
+            tries: how often a request is tried.
+            meter: counts what is asked, and holds the purse.
+        """
+        self._model = model
+        self._key = api_key
+        self._base_url = base_url
+        self._concurrency = concurrency
+        self._pause = 60 / requests_per_minute if requests_per_minute else 0.0
+        self._timeout = timeout
+        self._tries = tries
+        self.meter = meter or Meter()
+        self._jitter = random.Random(0)
+        self._gives_logprobs = True
+
+    @property
+    def name(self) -> str:
+        """The model and its server."""
+        parts = urlsplit(self._base_url or "https://api.openai.com/v1")
+        host = str(parts.hostname)
+        return f"{self._model}@{f'{host}:{parts.port}' if parts.port else host}"
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Reply]]]:
+        """Yields replies as they come.
+
+        Raises:
+            FspoError: if the server refuses, stays out of order, or the budget is used up; what
+                was under way is yielded first.
+        """
+        loop = asyncio.new_event_loop()
+        try:
+            yield from self._answer(requests, loop)
+        finally:
+            loop.close()
+
+    def _answer(
+        self, requests: Sequence[Request], loop: asyncio.AbstractEventLoop
+    ) -> Iterator[list[tuple[int, Reply]]]:
+        client, wire = self._client(), Wire(self._concurrency, self._pause)
+        waiting = enumerate(requests)
+        tasks: dict[asyncio.Task[Reply], int] = {}
+        fault: BaseException | None = None
+        try:
+            while True:
+                while fault is None and len(tasks) < ON_THE_WAY * self._concurrency:
+                    if (following := next(waiting, None)) is None:
+                        break
+                    place, request = following
+                    tasks[loop.create_task(self._reply(client, wire, request))] = place
+                if not tasks:
+                    break
+                first = asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = loop.run_until_complete(first)
+                replies = []
+                for task in done:
+                    place, error = tasks.pop(task), task.exception()
+                    if error is None:
+                        replies.append((place, task.result()))
+                    elif fault is None:
+                        fault = error
+                        wire.stop()
+                if replies:
+                    yield replies
+        finally:
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                loop.run_until_complete(asyncio.wait(tasks))
+            loop.run_until_complete(client.close())
+        if fault is not None:
+            raise fault
+
+    def _client(self) -> AsyncOpenAI:
+        from openai import AsyncOpenAI
+
+        return AsyncOpenAI(
+            api_key=self._key, base_url=self._base_url, timeout=self._timeout, max_retries=0
+        )
+
+    async def _reply(self, client: AsyncOpenAI, wire: Wire, request: Request) -> Reply:
+        """Tries until there is an answer."""
+        from openai import APIStatusError, OpenAIError
+
+        fault: Exception = MalformedError()
+        for attempt in range(self._tries):
+            try:
+                return await self._try(client, wire, request)
+            except APIStatusError as error:
+                if request.choices and error.status_code in (400, 422) and "logprobs" in str(error):
+                    self._gives_logprobs = False
+                elif error.status_code not in _PASSING and error.status_code < 500:
+                    raise self._refused(error.status_code, error) from error
+                fault = error
+            except (OpenAIError, MalformedError, ValueError) as error:  # also: not JSON
+                fault = error
+            self.meter.retries += 1
+            await wire.pause(self._wait(attempt, fault))
+        raise FspoError(
+            f"{self.name}: no answer after {self._tries} tries; at last: {self._told(fault)}. All "
+            "answers so far are kept: see to the server, and run again to go on."
+        ) from fault
+
+    async def _try(self, client: AsyncOpenAI, wire: Wire, request: Request) -> Reply:
+        async with wire.place(request, self.meter) as promised:
+            reply: Reply | None = None
+            try:
+                completion = await client.chat.completions.create(**self._settings(request))
+                reply = self._read(request, completion)
+                return reply
+            finally:
+                self.meter.settle(promised, reply)
+
+    def _settings(self, request: Request) -> dict[str, Any]:
+        settings: dict[str, Any] = {
+            "model": self._model,
+            "messages": [{"role": role, "content": text} for role, text in request.messages],
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "seed": request.seed,
+        }
+        if request.schema:
+            schema = {"name": "answer", "schema": json.loads(request.schema)}
+            settings["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if request.choices and self._gives_logprobs:
+            settings |= {"logprobs": True, "top_logprobs": 20}
+        return settings
+
+    def _read(self, request: Request, completion: Any) -> Reply:
+        """The reply in a completion, of which nothing is taken for granted."""
+        try:
+            choice = completion.choices[0]
+            text = choice.message.content
+            usage = completion.usage
+            read, written = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
+            told = choice.logprobs.content if request.choices and choice.logprobs else None
+            first = told[0].top_logprobs if told else []
+            logprobs = [(str(token.token), float(token.logprob)) for token in first]
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise MalformedError("a reply that is no chat completion") from error
+        if text is not None and not isinstance(text, str):
+            raise MalformedError("a reply whose content is no text")
+        return Reply(
+            text or "",
+            self._model,
+            int(read or 0),
+            int(written or 0),
+            _probabilities(request.choices, logprobs),
+        )
+
+    def _refused(self, status: int, error: Exception) -> FspoError:
+        advice = _ADVICE.get(status, f"answers with status {status}")
+        return FspoError(
+            f"{self.name}: the server {advice} ({self._told(error)}). All answers are kept."
+        )
+
+    def _told(self, error: Exception) -> str:
+        """What an error says, shortly, as servers answer with whole pages; never the key."""
+        text = " ".join(str(error).split()) or type(error).__name__
+        text = text.replace(self._key, "[key]")
+        return text if len(text) <= 160 else f"{text[:160]}…"
+
+    def _wait(self, attempt: int, fault: Exception) -> float:
+        """Seconds until the next try: what the server asks for, else drawn, ever longer."""
+        longest = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
+        headers = getattr(getattr(fault, "response", None), "headers", {})
+        try:
+            asked = min(LONGEST_WAIT, max(0.0, float(headers["retry-after"])))
+        except (KeyError, ValueError):
+            asked = 0.0
+        return asked + self._jitter.uniform(0, longest)
+
+
+def _probabilities(
+    choices: Sequence[str], logprobs: Sequence[tuple[str, float]]
+) -> tuple[float, ...]:
+    """Each choice's share, from the likeliest first tokens; empty if none of them is a choice."""
+    weights = [sum(exp(p) for token, p in logprobs if token.strip() == c) for c in choices]
+    whole = sum(weights)
+    return tuple(weight / whole for weight in weights) if whole else ()

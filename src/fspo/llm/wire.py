@@ -1,0 +1,81 @@
+"""How requests get onto the wire: so many at once, so many a minute, until somebody says stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fspo.errors import FspoError
+from fspo.llm.meter import Meter
+from fspo.llm.requests import Request
+
+
+class StoppedError(Exception):
+    """Nothing more may be asked."""
+
+
+class Wire:
+    """The places on the wire to one server.
+
+    Attributes:
+        busy: how many places are taken.
+    """
+
+    def __init__(self, places: int, pause: float) -> None:
+        """`pause` is the least time between two starts, in seconds."""
+        self._places = asyncio.Semaphore(places)
+        self._pause = pause
+        self._next_start = 0.0
+        self._stop = asyncio.Event()
+        self._settled = asyncio.Event()
+        self.busy = 0
+
+    def stop(self) -> None:
+        """Lets nothing onto the wire any more; what is on it goes on."""
+        self._stop.set()
+
+    @asynccontextmanager
+    async def place(self, request: Request, meter: Meter) -> AsyncIterator[float]:
+        """Waits for a place and for money, and gives what was set aside for `request`.
+
+        Raises:
+            StoppedError: if nothing more may be asked.
+            FspoError: if the budget is used up, whatever those under way still give back.
+        """
+        async with self._places:
+            await self._start()
+            promised = await self._promise(request, meter)
+            self.busy += 1
+            try:
+                yield promised
+            finally:
+                self.busy -= 1
+                self._settled.set()  # wakes those that wait for money; the next wait for the next
+                self._settled = asyncio.Event()
+
+    async def pause(self, seconds: float) -> None:
+        """Waits, but not longer than until everything is stopped."""
+        try:
+            await asyncio.wait_for(self._stop.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _start(self) -> None:
+        if self._pause:
+            now = asyncio.get_running_loop().time()
+            self._next_start = max(now, self._next_start) + self._pause
+            await self.pause(self._next_start - self._pause - now)
+        if self._stop.is_set():
+            raise StoppedError
+
+    async def _promise(self, request: Request, meter: Meter) -> float:
+        while True:
+            try:
+                return meter.promise(request)
+            except FspoError:
+                if not self.busy:  # nobody will give anything back
+                    raise
+            await self._settled.wait()
+            if self._stop.is_set():
+                raise StoppedError

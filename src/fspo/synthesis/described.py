@@ -1,0 +1,100 @@
+"""Runs the engine for a recipe: builds its models, keeps their answers, makes the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fspo.console import say
+from fspo.domains.described import Described, load_described
+from fspo.errors import FspoError
+from fspo.llm.build import Builder
+from fspo.llm.store import Store
+from fspo.recipe import EngineRecipe, read_recipe
+from fspo.synthesis.embedding import MiniLM
+from fspo.synthesis.engine import Cast, make
+from fspo.synthesis.judging import Labeller, MeasuredLabeller, ModelLabeller
+
+
+def engine_recipe(
+    path: Path | None, settings: Mapping[str, Any], model: str | None
+) -> EngineRecipe:
+    """The recipe in `path`, or the defaults, with `settings` over it.
+
+    Args:
+        path: a recipe (YAML), or None.
+        settings: what wins over it; None means not given.
+        model: who writes, thinks and labels, where there is no recipe.
+
+    Raises:
+        FspoError: naming the file and key at fault, or if a model is given beside a recipe.
+    """
+    if model is not None and path is not None:
+        raise FspoError("--model: the recipe says who writes and labels; change it there")
+    everyone = {"model": model} if model else None
+    roles = {"writers": [everyone], "thinker": everyone, "labeller": everyone} if everyone else {}
+    return read_recipe(EngineRecipe, path, {**roles, **settings})
+
+
+def run_described(recipe: EngineRecipe, out: Path, seed: int) -> dict[str, Any]:
+    """Writes the dataset of a recipe to the folder `out`.
+
+    Every answer of a model is kept in `<out>.replies.sqlite`, by the content of what was asked: an
+    interrupted run goes on where it was, and a second one costs nothing.
+
+    Args:
+        recipe: what is made.
+        out: the folder to write; a dataset that it holds is replaced.
+        seed: what every random choice depends on.
+
+    Returns:
+        The figures of `checks.json`, with what the models cost.
+
+    Raises:
+        FspoError: if the domain or a model cannot be used, or the budget is used up.
+    """
+    domain = load_described(recipe.domain)
+    store = Store(out.with_name(f"{out.name}.replies.sqlite"))
+    if len(store):
+        say(f"{store.path}: {len(store)} answers are there already")
+    try:
+        builder = Builder(store, recipe.budget)
+        figures = make(recipe, domain, cast_of(recipe, domain, builder), MiniLM(), out, seed)
+    finally:
+        store.close()
+    meters = builder.meters.items()
+    cost = {
+        name: {
+            "requests": meter.requests,
+            "retries": meter.retries,
+            "input_tokens": meter.input_tokens,
+            "output_tokens": meter.output_tokens,
+        }
+        for name, meter in meters
+    }
+    return figures | {"cost": {"spent": round(builder.purse.spent, 6), "models": cost}}
+
+
+def cast_of(recipe: EngineRecipe, domain: Described, builder: Builder) -> Cast:
+    """Who does the work, by a recipe.
+
+    Raises:
+        FspoError: if the labeller measures, and the domain has nothing to measure.
+    """
+    labeller: Labeller
+    if recipe.labeller == "measured":
+        if not domain.measures:
+            raise FspoError(
+                f"{domain.name}: it has no measures, so a model has to label: set `labeller` in "
+                "the recipe, or `measures` in domain.yaml."
+            )
+        if recipe.refinements:
+            raise FspoError(
+                "refinements: a measured labeller does not read descriptions, so there is nothing "
+                "to refine: set it to 0."
+            )
+        labeller = MeasuredLabeller(domain, recipe.margin)
+    else:
+        labeller = ModelLabeller(builder.model(recipe.labeller), domain.guidelines)
+    return Cast(builder.ensemble(recipe.writers), builder.model(recipe.thinker), labeller)

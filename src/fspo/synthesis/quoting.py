@@ -1,0 +1,31 @@
+"""Texts as data: how a prompt quotes what users and models wrote, and how an answer is tidied."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SPACE = re.compile(r"\s+")
+_UNSEEN = ("Cc", "Cf", "Cs", "Co")  # control, format, half characters, private use
+
+
+def quoted(text: str) -> str:
+    """Every line of `text` behind "> ", so that none can pass for a line of the prompt itself."""
+    return "\n".join(f"> {line}" for line in _plain(text).splitlines() or [""])
+
+
+def one_line(text: str) -> str:
+    """`text` on a single line, without characters that cannot be seen."""
+    return _SPACE.sub(" ", _plain(text)).strip()
+
+
+def cell(text: str) -> str:
+    """`text` inside a cell of a Markdown table: no markup, no end of the cell."""
+    escaped = re.sub(r"([\\`*_{}\[\]<>|#!~$&])", r"\\\1", one_line(text))
+    return escaped.replace("\\<", "&lt;").replace("\\>", "&gt;").replace("\\&", "&amp;")
+
+
+def _plain(text: str) -> str:
+    """Without control characters; every line ends with a line feed."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(c for c in text if c == "\n" or unicodedata.category(c) not in _UNSEEN)

@@ -1,0 +1,122 @@
+"""Iterative persona refinement: a description grows until it decides what its user prefers.
+
+For one pair after the other: where the labeller, given the description, is undecided, a coin is
+tossed, a model is asked what that choice says about the user, and its sentence joins the
+description. So the user becomes somebody whose labels agree with each other (the paper, section on
+structure). The growth is kept, step by step.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fspo.llm.asking import ask_readable
+from fspo.llm.requests import LanguageModel, Request
+from fspo.synthesis.judging import Comparison, Labeller, Reader, Verdict
+from fspo.synthesis.quoting import one_line, quoted
+
+TRIES = 3
+LONGEST = 30  # words that a step adds
+_REFUSAL = re.compile(r"(sure|here|i'm sorry|as an ai|i cannot|answer [ab]\b)", re.I)
+
+Pair = tuple[str, str, str]  # question, first answer, second answer
+
+
+@dataclass(frozen=True)
+class Step:
+    """One sentence that joined a description, and the choice that it came from."""
+
+    question: str
+    chosen: str
+    rejected: str
+    probability: float  # of `chosen`, before the sentence was there
+    added: str
+
+
+@dataclass
+class Growth:
+    """A description on its way."""
+
+    reader: Reader
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The description so far."""
+        return self.reader.description
+
+
+def refine(
+    readers: Sequence[Reader],
+    pairs: Sequence[Sequence[Pair]],
+    labeller: Labeller,
+    thinker: LanguageModel,
+    *,
+    undecided: float,
+    generators: Sequence[np.random.Generator],
+) -> list[Growth]:
+    """Refines the descriptions of several users, side by side.
+
+    Args:
+        readers: the users as they are now.
+        pairs: for each user, the pairs to refine on, in order; as many for each.
+        labeller: who labels, given a description.
+        thinker: who says what a choice says about a user.
+        undecided: a label less probable than this decides nothing.
+        generators: each user's, which toss the coins.
+    """
+    grown = [Growth(reader) for reader in readers]
+    for turn in range(min(map(len, pairs), default=0)):
+        asked = [Comparison(one.reader, *own[turn]) for one, own in zip(grown, pairs, strict=True)]
+        verdicts = labeller.label(asked)
+        open_cases = []
+        for number, (comparison, verdict) in enumerate(zip(asked, verdicts, strict=True)):
+            heads = bool(generators[number].random() < 0.5)  # tossed always: draws stay in step
+            if not _decides(verdict, undecided):
+                open_cases.append((number, comparison, heads, verdict))
+        requests = [_request(comparison, heads) for _, comparison, heads, _ in open_cases]
+        sentences = ask_readable(thinker, requests, read_sentence, TRIES)
+        for (number, c, heads, verdict), (sentence, _) in zip(open_cases, sentences, strict=True):
+            if sentence and sentence not in grown[number].text:
+                grown[number] = _with(grown[number], c, heads, verdict, sentence)
+    return grown
+
+
+def _decides(verdict: Verdict, undecided: float) -> bool:
+    sure = max(verdict.probability, 1 - verdict.probability) >= undecided
+    return verdict.outcome == "clear" and sure
+
+
+def _with(one: Growth, c: Comparison, heads: bool, verdict: Verdict, sentence: str) -> Growth:
+    chosen, rejected = (c.first, c.second) if heads else (c.second, c.first)
+    probability = verdict.probability if heads else 1 - verdict.probability
+    step = Step(c.question, chosen, rejected, round(probability, 4), sentence)
+    reader = one.reader._replace(description=f"{one.text} {sentence}")
+    return Growth(reader, [*one.steps, step])
+
+
+def _request(c: Comparison, heads: bool) -> Request:
+    chosen, rejected = (c.first, c.second) if heads else (c.second, c.first)
+    text = (
+        f"About a person we know this: {c.reader.description}\n\n"
+        f"The person asked:\n{quoted(c.question)}\n\n"
+        f"The person liked this answer:\n{quoted(chosen)}\n\n"
+        f"and did not like this one:\n{quoted(rejected)}\n\n"
+        "What does this choice say about the person that we did not know? Write one short sentence "
+        'that begins with "They".'
+    )
+    return Request((("user", text),), 48, temperature=0.8, top_p=0.95, purpose="refinements")
+
+
+def read_sentence(text: str) -> str | None:
+    """The sentence about the person in a model's answer, or None if there is none."""
+    line = one_line(text).strip("\"'*_ ")
+    whole = re.match(r"[^.!?]+[.!?]", line)
+    if not whole or _REFUSAL.match(line):
+        return None
+    words = whole[0].split()
+    return whole[0] if 3 <= len(words) <= LONGEST else None

@@ -1,0 +1,151 @@
+"""A real HTTP server that speaks the chat API, on a thread: as slow and as faulty as a test likes.
+
+What it answers depends on what it is asked and nothing else; faults come in turn.
+"""
+
+import asyncio
+import json
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import sha256
+from math import log
+
+REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found"}
+
+
+@dataclass
+class ChatServer:
+    """Use as a context manager; `url` is its address.
+
+    Attributes:
+        latency: seconds until an answer.
+        faults: what every n-th request gets instead of an answer, in turn: "429", "500", "drop",
+            "hang", "html", "shape" or "json".
+        every: n.
+        key: requests with another key are refused.
+        logprobs: whether it gives log-probs: "yes", "no" (leaves them out) or "refuse".
+    """
+
+    latency: float = 0.0
+    faults: tuple[str, ...] = ()
+    every: int = 0
+    key: str = "secret-key"
+    logprobs: str = "yes"
+    answered: Counter = field(default_factory=Counter)  # by content
+    requests: int = 0
+    busy: int = 0
+    most_busy: int = 0
+    bodies: list = field(default_factory=list)
+    starts: list = field(default_factory=list)
+
+    def __enter__(self) -> "ChatServer":
+        ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(ready)), daemon=True)
+        self._thread.start()
+        ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    async def _run(self, ready: threading.Event) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
+        self._port = server.sockets[0].getsockname()[1]
+        ready.set()
+        await self._stop.wait()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                headers = dict(
+                    line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line
+                )
+                body = json.loads(await reader.readexactly(int(headers["content-length"])))
+                self.busy += 1
+                self.most_busy = max(self.most_busy, self.busy)
+                self.starts.append(self._loop.time())
+                try:
+                    keeps = await self._respond(headers, body, writer)
+                finally:
+                    self.busy -= 1
+                if not keeps:
+                    return
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            return
+        finally:
+            writer.close()
+
+    async def _respond(self, headers: dict, body: dict, writer: asyncio.StreamWriter) -> bool:
+        self.requests += 1
+        self.bodies.append(body)
+        fault = ""
+        if self.every and self.requests % self.every == 0:
+            fault = self.faults[(self.requests // self.every) % len(self.faults)]
+        if fault == "drop":
+            return False
+        if fault == "hang":
+            await asyncio.sleep(60)
+        await asyncio.sleep(self.latency)
+        status, text, kind = self._answer(headers, body, fault)
+        data = text.encode()
+        retry = "retry-after: 0\r\n" if status == 429 else ""
+        writer.write(
+            f"HTTP/1.1 {status} {REASONS.get(status, 'Fault')}\r\ncontent-type: {kind}\r\n{retry}"
+            f"content-length: {len(data)}\r\n\r\n".encode()
+            + data
+        )
+        await writer.drain()
+        return True
+
+    def _answer(self, headers: dict, body: dict, fault: str) -> tuple[int, str, str]:
+        kind = "application/json"
+        if headers.get("authorization", "") != f"bearer {self.key}":
+            sent = headers.get("authorization", "")
+            return 401, json.dumps({"error": {"message": f"bad key {sent}"}}), kind
+        if body["model"] == "unknown":
+            return 404, json.dumps({"error": {"message": "no such model"}}), kind
+        if self.logprobs == "refuse" and body.get("logprobs"):
+            return 400, json.dumps({"error": {"message": "logprobs are not supported"}}), kind
+        if fault in ("429", "500"):
+            return int(fault), json.dumps({"error": {"message": "later"}}), kind
+        if fault == "html":
+            return 200, f"<html><body>{'Sorry. ' * 200}</body></html>", "text/html"
+        if fault == "shape":
+            return 200, json.dumps({"result": "something else"}), kind
+        if fault == "json":
+            return 200, '{"choices": [{"mess', kind
+        content = json.dumps(body["messages"]) + str(body["seed"])
+        self.answered[content] += 1
+        choice = {"index": 0, "finish_reason": "stop"}
+        if body.get("logprobs") and self.logprobs == "yes":
+            top = [("A", 0.6), (" A", 0.1), ("B", 0.2), ("the", 0.1)]
+            tokens = [{"token": t, "logprob": log(p), "bytes": None} for t, p in top]
+            first = tokens[0] | {"top_logprobs": tokens}
+            choice |= {"logprobs": {"content": [first]}}
+            text = "A"
+        else:
+            text = expected(body["messages"], body["seed"])
+        message = {"role": "assistant", "content": text}
+        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        whole = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": body["model"],
+            "choices": [choice | {"message": message}],
+            "usage": usage,
+        }
+        return 200, json.dumps(whole), kind
+
+
+def expected(messages: list[dict], seed: int) -> str:
+    """What the server answers."""
+    return sha256((json.dumps(messages) + str(seed)).encode()).hexdigest()[:12]
