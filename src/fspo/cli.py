@@ -81,6 +81,8 @@ def synthesize(
     preferences_per_user: int | None = None,
     budget: Annotated[float | None, typer.Option(help="The most money to spend.")] = None,
     preview: Annotated[int | None, typer.Option(help="Show so many requests, ask none.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray: on a Ray cluster.")] = "local",
+    workers: Annotated[int, typer.Option(help="Of the Ray cluster.", min=1)] = 2,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -103,7 +105,9 @@ def synthesize(
         found = look(plan, preview, seed)
         print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else render(found))
         return
-    _show(run_described(plan, out, seed), as_json, out)
+    if engine not in ("local", "ray"):
+        raise FspoError(f"--engine {engine}: use local or ray")
+    _show(run_described(plan, out, seed, workers if engine == "ray" else None), as_json, out)
 
 
 @app.command()

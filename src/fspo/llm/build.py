@@ -20,9 +20,18 @@ if TYPE_CHECKING:
 class Builder:
     """Builds each model once; `meters` says what each was asked and what it cost."""
 
-    def __init__(self, store: Store, budget: float | None = None) -> None:
-        """All models write to `store` and spend from one purse."""
+    def __init__(
+        self, store: Store | None, budget: float | None = None, workers: int | None = None
+    ) -> None:
+        """All models write to one store and spend from one purse.
+
+        Args:
+            store: keeps the replies; None to keep none.
+            budget: the most that may be spent.
+            workers: of a Ray cluster, where models are to answer on one.
+        """
         self._store = store
+        self._workers = workers
         self._built: dict[str, LanguageModel] = {}
         self.purse = Purse(budget)
         self.meters: dict[str, Meter] = {}
@@ -35,7 +44,14 @@ class Builder:
         """
         settings = recipe.model_dump_json(exclude={"weight", "temperature"})
         if settings not in self._built:
-            self._built[settings] = Remembered(_KINDS[recipe.kind](recipe, self), self._store)
+            meter = Meter(Price(recipe.price_in, recipe.price_out), self.purse)
+            self.meters[recipe.model] = meter
+            model = _KINDS[recipe.kind](recipe, meter)
+            if self._workers:
+                from fspo.llm.cluster import Clustered
+
+                model = Clustered(recipe, model.name, self._workers, meter)
+            self._built[settings] = Remembered(model, self._store) if self._store else model
         return self._built[settings]
 
     def ensemble(self, recipes: Sequence[ModelRecipe]) -> LanguageModel:
@@ -46,7 +62,7 @@ class Builder:
         return Ensemble(members)
 
 
-def _local(recipe: ModelRecipe, builder: Builder) -> LanguageModel:
+def _local(recipe: ModelRecipe, meter: Meter) -> LanguageModel:
     from fspo.llm.local_chat import LocalChat
 
     def load() -> LocalModel:
@@ -58,7 +74,7 @@ def _local(recipe: ModelRecipe, builder: Builder) -> LanguageModel:
     return LocalChat(recipe.model, load, recipe.batch_size)
 
 
-def _endpoint(recipe: ModelRecipe, builder: Builder) -> LanguageModel:
+def _endpoint(recipe: ModelRecipe, meter: Meter) -> LanguageModel:
     from fspo.llm.endpoint import Endpoint
 
     key = os.environ.get(recipe.key_from)
@@ -67,8 +83,6 @@ def _endpoint(recipe: ModelRecipe, builder: Builder) -> LanguageModel:
             f"{recipe.model}: the environment variable {recipe.key_from} is not set; put the "
             "server's key there (any text, for a server that wants none)."
         )
-    meter = Meter(Price(recipe.price_in, recipe.price_out), builder.purse)
-    builder.meters[recipe.model] = meter
     return Endpoint(
         recipe.model,
         base_url=recipe.base_url,
@@ -80,7 +94,7 @@ def _endpoint(recipe: ModelRecipe, builder: Builder) -> LanguageModel:
     )
 
 
-_KINDS: dict[str, Callable[[ModelRecipe, Builder], LanguageModel]] = {
+_KINDS: dict[str, Callable[[ModelRecipe, Meter], LanguageModel]] = {
     "local": _local,
     "openai": _endpoint,
 }

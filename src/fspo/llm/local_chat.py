@@ -45,14 +45,10 @@ class LocalChat:
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Reply]]]:
         """Yields batch after batch."""
-        order = sorted(range(len(requests)), key=lambda place: _sorting(requests[place]))
-        for _, alike in groupby(order, key=lambda place: _kind(requests[place])):
-            places = list(alike)
-            for start in range(0, len(places), self._batch_size):
-                batch = places[start : start + self._batch_size]
-                asked = [requests[place] for place in batch]
-                replies = self._choose(asked) if asked[0].choices else self._write(asked)
-                yield list(zip(batch, replies, strict=True))
+        for batch in batches(requests, self._batch_size):
+            asked = [requests[place] for place in batch]
+            replies = self._choose(asked) if asked[0].choices else self._write(asked)
+            yield list(zip(batch, replies, strict=True))
 
     def _prompts(self, requests: Sequence[Request]) -> list[list[int]]:
         return [
@@ -96,6 +92,18 @@ class LocalChat:
 
     def _reply(self, text: str, prompt: Sequence[int], written: int) -> Reply:
         return Reply(text, self._model_name, len(prompt), written)
+
+
+def batches(requests: Sequence[Request], size: int) -> Iterator[list[int]]:
+    """The places of requests that are answered together: alike in how they are sampled.
+
+    The batches of what is left, once the first of them have been answered, are the same ones.
+    """
+    order = sorted(range(len(requests)), key=lambda place: _sorting(requests[place]))
+    for _, alike in groupby(order, key=lambda place: _kind(requests[place])):
+        places = list(alike)
+        for start in range(0, len(places), size):
+            yield places[start : start + size]
 
 
 def _kind(request: Request) -> Kind:

@@ -37,7 +37,9 @@ def engine_recipe(
     return read_recipe(EngineRecipe, path, {**roles, **settings})
 
 
-def run_described(recipe: EngineRecipe, out: Path, seed: int) -> dict[str, Any]:
+def run_described(
+    recipe: EngineRecipe, out: Path, seed: int, workers: int | None = None
+) -> dict[str, Any]:
     """Writes the dataset of a recipe to the folder `out`.
 
     Every answer of a model is kept in `<out>.replies.sqlite`, by the content of what was asked: an
@@ -47,6 +49,7 @@ def run_described(recipe: EngineRecipe, out: Path, seed: int) -> dict[str, Any]:
         recipe: what is made.
         out: the folder to write; a dataset that it holds is replaced.
         seed: what every random choice depends on.
+        workers: of a Ray cluster, where the models are to answer on one; the output is the same.
 
     Returns:
         The figures of `checks.json`, with what the models cost.
@@ -59,7 +62,7 @@ def run_described(recipe: EngineRecipe, out: Path, seed: int) -> dict[str, Any]:
     if len(store):
         say(f"{store.path}: {len(store)} answers are there already")
     try:
-        builder = Builder(store, recipe.budget)
+        builder = Builder(store, recipe.budget, workers)
         figures = make(recipe, domain, cast_of(recipe, domain, builder), MiniLM(), out, seed)
     finally:
         store.close()

@@ -21,7 +21,7 @@ from fspo.recipe import EngineRecipe, ModelRecipe
 from fspo.synthesis.engine import Cast, make
 from fspo.synthesis.judging import Labeller, MeasuredLabeller, ModelLabeller
 
-COUNTED = 60  # users, at most, that the engine runs with
+COUNTED = 24  # users, at most, that the engine runs with
 _BY_USERS = ("labels", "refinements", "users")  # what there is more of with more users
 _WRITTEN = {"answers": 0.6, "views": 0.6, "labels": 1.0}  # tokens written, of the most; else 0.5
 
