@@ -23,7 +23,7 @@ console = Console(stderr=True, highlight=False)
 
 T = TypeVar("T")
 
-_SECONDS_BETWEEN_LINES = 15.0
+SECONDS_BETWEEN_LINES = 15.0
 
 
 def say(message: str) -> None:
@@ -56,7 +56,7 @@ def _track_in_lines(items: Iterable[T], description: str, total: int) -> Iterato
     for done, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - last >= _SECONDS_BETWEEN_LINES:
+        if now - last >= SECONDS_BETWEEN_LINES:
             last = now
             left = (now - start) / done * (total - done)
             say(f"{description}: {done} of {total}, about {left:.0f} s left")

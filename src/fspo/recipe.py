@@ -120,6 +120,9 @@ class EngineRecipe(Section):
     )
     labeller: ModelRecipe | Literal["measured"] = ModelRecipe()
     margin: float = Field(0.5, ge=0, description="measured: the least difference in utility")
+    guidelines: bool = Field(
+        True, description="the thinker writes some for each user, where a model labels"
+    )
     refinements: int = Field(0, ge=0, description="pairs that a description is refined on")
     undecided: float = Field(
         0.65, ge=0.5, le=1, description="a label less probable than this does not decide a pair"

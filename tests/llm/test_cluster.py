@@ -80,7 +80,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path):
 def test_a_local_model_writes_the_same_on_a_cluster(tmp_path):
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from fspo.models import load_model, save_policy
+    from fspo.models import load_model
 
     _, tokenizer = load_model()
     config = LlamaConfig(
@@ -94,13 +94,15 @@ def test_a_local_model_writes_the_same_on_a_cluster(tmp_path):
     import torch
 
     torch.manual_seed(0)
-    save_policy(LlamaForCausalLM(config), tokenizer, tmp_path / "tiny")
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "tiny")
+    tokenizer.save_pretrained(tmp_path / "tiny")
     asked = [
         *requests(20),
         Request((("user", "A or B?"),), 1, choices=("A", "B")),
     ]
-    alone = LocalChat("tiny", lambda: LocalModel(*load_model(str(tmp_path / "tiny"))), 8)
-    there = ModelRecipe(model=str(tmp_path / "tiny"), batch_size=8)
+    name = str(tmp_path / "tiny")
+    alone = LocalChat(name, lambda: LocalModel(*load_model(name)), 8)
+    there = ModelRecipe(model=name, batch_size=8)
     together = Clustered(there, alone.name, 2, Meter())
     one, other = ask(alone, asked), ask(together, asked)
     assert [(r.text, r.probabilities) for r in one] == [(r.text, r.probabilities) for r in other]

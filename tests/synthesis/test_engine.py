@@ -173,7 +173,9 @@ class Varied:
 
 
 def test_refinement_makes_an_undecided_labeller_decided(folder, tmp_path):
-    figures, _ = run(folder, tmp_path / "out", Learning(), refinements=4, users=24)
+    figures, _ = run(
+        folder, tmp_path / "out", Learning(), refinements=4, users=24, guidelines=False
+    )
     assert figures["growth"] == 4
     assert figures["entropy"]["before"] == pytest.approx(log(2), abs=1e-4)
     assert figures["entropy"]["after"] < 0.4

@@ -34,7 +34,7 @@ class Builder:
         self._workers = workers
         self._built: dict[str, LanguageModel] = {}
         self.purse = Purse(budget)
-        self.meters: dict[str, Meter] = {}
+        self.meters: dict[tuple[str, Price], Meter] = {}
 
     def model(self, recipe: ModelRecipe) -> LanguageModel:
         """The model of a recipe.
@@ -44,14 +44,15 @@ class Builder:
         """
         settings = recipe.model_dump_json(exclude={"weight", "temperature"})
         if settings not in self._built:
-            meter = Meter(Price(recipe.price_in, recipe.price_out), self.purse)
-            self.meters[recipe.model] = meter
+            price = Price(recipe.price_in, recipe.price_out)
+            meter = self.meters.setdefault((recipe.model, price), Meter(price, self.purse))
             model = _KINDS[recipe.kind](recipe, meter)
             if self._workers:
                 from fspo.llm.cluster import Clustered
 
                 model = Clustered(recipe, model.name, self._workers, meter)
-            self._built[settings] = Remembered(model, self._store) if self._store else model
+            store = self._store
+            self._built[settings] = Remembered(model, store, self.purse) if store else model
         return self._built[settings]
 
     def ensemble(self, recipes: Sequence[ModelRecipe]) -> LanguageModel:
@@ -71,7 +72,7 @@ def _local(recipe: ModelRecipe, meter: Meter) -> LanguageModel:
 
         return LocalModel(*load_model(recipe.model))
 
-    return LocalChat(recipe.model, load, recipe.batch_size)
+    return LocalChat(recipe.model, load, recipe.batch_size, meter)
 
 
 def _endpoint(recipe: ModelRecipe, meter: Meter) -> LanguageModel:

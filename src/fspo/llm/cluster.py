@@ -15,7 +15,7 @@ from typing import Any
 from fspo.errors import FspoError
 from fspo.llm.local_chat import batches
 from fspo.llm.meter import Meter
-from fspo.llm.requests import LanguageModel, Reply, Request
+from fspo.llm.requests import LanguageModel, Reply, Request, reply_of
 from fspo.recipe import ModelRecipe
 
 
@@ -51,11 +51,10 @@ class Clustered:
         fault = ""
         for number, row in enumerate(self._rows(requests, plan)):
             replies = [
-                (plan[number][place], Reply(*said[:4], tuple(said[4])))
-                for place, said in json.loads(row["replies"])
+                (plan[number][place], reply_of(said)) for place, said in json.loads(row["replies"])
             ]
-            for _, reply in replies:
-                self._meter.settle(0.0, reply)
+            for place, reply in replies:
+                self._meter.settle(0.0, requests[place], reply)
             fault = fault or row["fault"]
             # Half a batch of a local model is not what it would have written in a whole one.
             if replies and (len(replies) == len(plan[number]) or self._recipe.kind != "local"):

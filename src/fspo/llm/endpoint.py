@@ -176,7 +176,7 @@ class Endpoint:
                 reply = self._read(request, completion)
                 return reply
             finally:
-                self.meter.settle(promised, reply)
+                self.meter.settle(promised, request, reply)
 
     def _settings(self, request: Request) -> dict[str, Any]:
         settings: dict[str, Any] = {

@@ -14,6 +14,7 @@ from math import exp
 
 from fspo.errors import FspoError
 from fspo.llm.local import LocalModel
+from fspo.llm.meter import Meter
 from fspo.llm.requests import Reply, Request
 
 Kind = tuple[int, float, float, tuple[str, ...]]  # what the requests of a batch have in common
@@ -22,17 +23,25 @@ Kind = tuple[int, float, float, tuple[str, ...]]  # what the requests of a batch
 class LocalChat:
     """Answers requests with a model that `load_model` gives."""
 
-    def __init__(self, name: str, load: Callable[[], LocalModel], batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[], LocalModel],
+        batch_size: int = 32,
+        meter: Meter | None = None,
+    ) -> None:
         """Nothing is loaded until something is asked.
 
         Args:
             name: the model's name, as `load_model` knows it.
             load: loads the model.
             batch_size: how many answers are written at once.
+            meter: counts what is asked.
         """
         self._model_name = name
         self._load = load
         self._batch_size = batch_size
+        self._meter = meter or Meter()
 
     @property
     def name(self) -> str:
@@ -48,6 +57,8 @@ class LocalChat:
         for batch in batches(requests, self._batch_size):
             asked = [requests[place] for place in batch]
             replies = self._choose(asked) if asked[0].choices else self._write(asked)
+            for request, reply in zip(asked, replies, strict=True):
+                self._meter.settle(0.0, request, reply)
             yield list(zip(batch, replies, strict=True))
 
     def _prompts(self, requests: Sequence[Request]) -> list[list[int]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fspo.errors import FspoError
 from fspo.llm.requests import Reply, Request
 
 _CHARACTERS_A_TOKEN = 3  # at least, for text in most languages: an estimate must not be too low
 _TOKENS_A_MESSAGE = 8  # for the marks of roles and turns
+_ENOUGH = 20  # answers, whose mean cost says more than an estimate
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,28 @@ class Price:
 
 
 @dataclass
+class Spent:
+    """What requests of one purpose have cost.
+
+    Attributes:
+        answered: how many were answered, or known already.
+        paid_for: how many of these were paid for in this run.
+        cost: of those.
+    """
+
+    answered: int = 0
+    paid_for: int = 0
+    cost: float = 0.0
+
+
+class Expected(NamedTuple):
+    """How many requests of one purpose a run may ask, and what each may cost."""
+
+    requests: float
+    each: float
+
+
+@dataclass
 class Purse:
     """What a run may spend, on all of its models together.
 
@@ -37,11 +63,15 @@ class Purse:
         budget: the most that may be spent; None for no limit.
         spent: what answers have cost so far.
         promised: what the requests under way may still cost.
+        purposes: what was spent on what.
+        watch: is told of every payment.
     """
 
     budget: float | None = None
     spent: float = 0.0
     promised: float = 0.0
+    purposes: defaultdict[str, Spent] = field(default_factory=lambda: defaultdict(Spent))
+    watch: Callable[[Purse], None] = lambda purse: None
 
     def promise(self, cost: float) -> None:
         """Sets aside what a request may cost.
@@ -57,10 +87,31 @@ class Purse:
             )
         self.promised += cost
 
-    def settle(self, promised: float, cost: float) -> None:
-        """Pays for what was promised."""
+    def release(self, promised: float) -> None:
+        """Takes back what was set aside."""
         self.promised -= promised
+
+    def pay(self, purpose: str, cost: float) -> None:
+        """Pays for an answer."""
+        own = self.purposes[purpose]
+        own.answered += 1
+        own.paid_for += 1
+        own.cost += cost
         self.spent += cost
+        self.watch(self)
+
+    def projected(self, expected: Mapping[str, Expected]) -> float:
+        """What the whole run will have cost: what is spent, and what is still to come.
+
+        What is to come is reckoned at what answers of its purpose have cost so far, once there are
+        `_ENOUGH` of them, and until then at what was expected.
+        """
+        total = self.spent
+        for purpose, some in expected.items():
+            own = self.purposes[purpose]
+            each = own.cost / own.paid_for if own.paid_for >= _ENOUGH else some.each
+            total += max(0.0, some.requests - own.answered) * each
+        return total
 
 
 @dataclass
@@ -80,12 +131,13 @@ class Meter:
         self.purse.promise(cost)
         return cost
 
-    def settle(self, promised: float, reply: Reply | None) -> None:
-        """Counts an answer; None if the request came to nothing."""
+    def settle(self, promised: float, request: Request, reply: Reply | None) -> None:
+        """Counts an answer, for which `promised` was set aside; None if there was none."""
+        self.purse.release(promised)
         if reply is None:
-            self.purse.settle(promised, 0.0)
             return
         self.requests += 1
         self.input_tokens += reply.input_tokens
         self.output_tokens += reply.output_tokens
-        self.purse.settle(promised, self.price.of(reply.input_tokens, reply.output_tokens))
+        cost = self.price.of(reply.input_tokens, reply.output_tokens)
+        self.purse.pay(request.purpose, cost)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from fspo.console import track
 
@@ -80,6 +80,12 @@ class Reply(NamedTuple):
     input_tokens: int = 0
     output_tokens: int = 0
     probabilities: tuple[float, ...] = ()
+
+
+def reply_of(fields: Sequence[Any]) -> Reply:
+    """A reply that was written as JSON, as a list of its fields."""
+    said, model, read, written, probabilities = fields
+    return Reply(said, model, read, written, tuple(probabilities))
 
 
 class LanguageModel(Protocol):

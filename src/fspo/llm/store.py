@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fspo.errors import FspoError
-from fspo.llm.requests import LanguageModel, Reply, Request
+from fspo.llm.meter import Purse
+from fspo.llm.requests import LanguageModel, Reply, Request, reply_of
 
 _AT_ONCE = 500  # keys in one look-up
 _TABLE = "CREATE TABLE IF NOT EXISTS replies (key BLOB PRIMARY KEY, reply TEXT) WITHOUT ROWID"
@@ -50,7 +51,7 @@ class Store:
                 rows = self._connection.execute(
                     f"SELECT key, reply FROM replies WHERE key IN ({marks})", some
                 )
-                found |= {key: _from_json(text) for key, text in rows}
+                found |= {key: reply_of(json.loads(text)) for key, text in rows}
         return found
 
     def put(self, replies: Iterable[tuple[bytes, Reply]]) -> None:
@@ -94,9 +95,11 @@ class Store:
 class Remembered:
     """A model that is asked only what the store does not know."""
 
-    def __init__(self, model: LanguageModel, store: Store) -> None:
+    def __init__(self, model: LanguageModel, store: Store, purse: Purse | None = None) -> None:
+        """`purse` is told of what need not be paid for again."""
         self._model = model
         self._store = store
+        self._purse = purse or Purse()
 
     @property
     def name(self) -> str:
@@ -109,6 +112,8 @@ class Remembered:
         for place, request in enumerate(requests):
             places.setdefault(request.key(self.name), []).append(place)
         known = self._store.get(list(places))
+        for key in known:
+            self._purse.purposes[requests[places[key][0]].purpose].answered += 1
         if known:
             yield [(place, reply) for key, reply in known.items() for place in places[key]]
         missing = [key for key in places if key not in known]
@@ -117,8 +122,3 @@ class Remembered:
             replies = [(missing[number], reply) for number, reply in group]
             self._store.put(replies)
             yield [(place, reply) for key, reply in replies for place in places[key]]
-
-
-def _from_json(text: str) -> Reply:
-    said, model, read, written, probabilities = json.loads(text)
-    return Reply(said, model, read, written, tuple(probabilities))

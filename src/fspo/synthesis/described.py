@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-from fspo.console import say
+from fspo.console import SECONDS_BETWEEN_LINES, say
 from fspo.domains.described import Described, load_described
 from fspo.errors import FspoError
 from fspo.llm.build import Builder
+from fspo.llm.meter import Price, Purse
 from fspo.llm.store import Store
 from fspo.recipe import EngineRecipe, read_recipe
 from fspo.synthesis.embedding import MiniLM
@@ -63,20 +65,40 @@ def run_described(
         say(f"{store.path}: {len(store)} answers are there already")
     try:
         builder = Builder(store, recipe.budget, workers)
-        figures = make(recipe, domain, cast_of(recipe, domain, builder), MiniLM(), out, seed)
+        cast = cast_of(recipe, domain, builder)
+        if any(price != Price() for _, price in builder.meters):
+            _tell_of_spending(recipe, builder.purse, seed)
+        figures = make(recipe, domain, cast, MiniLM(), out, seed)
     finally:
         store.close()
-    meters = builder.meters.items()
-    cost = {
-        name: {
+    cost = [
+        {
+            "model": name,
             "requests": meter.requests,
             "retries": meter.retries,
             "input_tokens": meter.input_tokens,
             "output_tokens": meter.output_tokens,
         }
-        for name, meter in meters
-    }
+        for (name, _), meter in builder.meters.items()
+    ]
     return figures | {"cost": {"spent": round(builder.purse.spent, 6), "models": cost}}
+
+
+def _tell_of_spending(recipe: EngineRecipe, purse: Purse, seed: int) -> None:
+    """Says what the run may cost, now and every while, as far as it can be foreseen."""
+    from fspo.synthesis.preview import expected
+
+    ahead = expected(recipe, seed)
+    say(f"This may cost {purse.projected(ahead):.2f}, less what is known already.")
+    last = monotonic()
+
+    def tell(purse: Purse) -> None:
+        nonlocal last
+        if monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = monotonic()
+            say(f"Spent {purse.spent:.2f} of about {purse.projected(ahead):.2f}")
+
+    purse.watch = tell
 
 
 def cast_of(recipe: EngineRecipe, domain: Described, builder: Builder) -> Cast:

@@ -44,6 +44,9 @@ def _model() -> Any:
         raise FspoError(
             "this needs sentence embeddings: install the extra with `pip install 'fspo[synthesis]'`"
         ) from error
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # for a fifth of a second
     return SentenceTransformer(_weights(), device="cpu")
 
 

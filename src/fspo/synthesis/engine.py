@@ -28,6 +28,7 @@ from fspo.recipe import EngineRecipe
 from fspo.synthesis import checks
 from fspo.synthesis.answers import Answer, write_answers
 from fspo.synthesis.embedding import Embedder
+from fspo.synthesis.guidelines import guide
 from fspo.synthesis.judging import Comparison, Labeller, Verdict
 from fspo.synthesis.pairing import Draw, pairs
 from fspo.synthesis.population import Member, populate
@@ -99,7 +100,7 @@ def make(
     """
     stages = prepare(recipe, domain, cast, embedder, seed)
     for split, stage in stages.items():
-        _refine_all(recipe, cast, stage, split, seed)
+        _refine_all(recipe, domain, cast, stage, split, seed)
     tally = checks.Tally()
     with stream_preferences(out, COLUMNS) as stream:
         members = [member for split in SPLITS for member in stages[split].members]
@@ -156,10 +157,13 @@ def prepare(
     return stages
 
 
-def _refine_all(recipe: EngineRecipe, cast: Cast, stage: Stage, split: str, seed: int) -> None:
+def _refine_all(
+    recipe: EngineRecipe, domain: Described, cast: Cast, stage: Stage, split: str, seed: int
+) -> None:
     """Refines every user of a split, and begins again with those who are too odd or too alike."""
     if not stage.members:
         return
+    _guide(recipe, domain, cast, stage.members)
     stage.probabilities["before"] = _probe(recipe, cast.labeller, stage, f"{split}: comparing")
     if recipe.refinements:
         todo = stage.members
@@ -167,6 +171,7 @@ def _refine_all(recipe: EngineRecipe, cast: Cast, stage: Stage, split: str, seed
             blocks = list(_blocks(todo))
             for block in track(blocks, f"{split}: refining", len(blocks)):
                 _refine(recipe, cast, block, stage, attempt, seed)
+            _guide(recipe, domain, cast, todo)
             after = _probe(recipe, cast.labeller, stage, f"{split}: comparing again")
             odd = checks.outside(checks.disagreement(after), recipe.disagreement)
             todo = [stage.members[place] for place in odd]
@@ -174,6 +179,16 @@ def _refine_all(recipe: EngineRecipe, cast: Cast, stage: Stage, split: str, seed
                 break
             stage.remade += len(todo)
         stage.probabilities["after"] = after
+
+
+def _guide(recipe: EngineRecipe, domain: Described, cast: Cast, members: Sequence[Member]) -> None:
+    """Writes guidelines for each user anew, from the description as it is now."""
+    if recipe.labeller == "measured" or not recipe.guidelines:
+        return
+    readers = [member.reader for member in members]
+    guided = guide(readers, domain.guidelines, cast.thinker, "Writing guidelines")
+    for member, reader in zip(members, guided, strict=True):
+        member.growth.reader = reader
 
 
 def _refine(
@@ -295,6 +310,7 @@ def _growth_line(member: Member) -> bytes:
         "remade": member.remade,
         "steps": [asdict(step) for step in growth.steps],
         "description": growth.text,
+        "guidelines": growth.reader.guidelines,
     }
     return (json.dumps(line, ensure_ascii=False) + "\n").encode()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fspo.domains.described import load_described
-from fspo.llm.meter import Price
+from fspo.llm.meter import Expected, Price
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.requests import Request
 from fspo.recipe import EngineRecipe, ModelRecipe
@@ -22,7 +22,12 @@ from fspo.synthesis.engine import Cast, make
 from fspo.synthesis.judging import Labeller, MeasuredLabeller, ModelLabeller
 
 COUNTED = 24  # users, at most, that the engine runs with
-_BY_USERS = ("labels", "refinements", "users")  # what there is more of with more users
+_BY_USERS = (
+    "labels",
+    "refinements",
+    "guidelines",
+    "users",
+)  # what there is more of with more users
 _WRITTEN = {"answers": 0.6, "views": 0.6, "labels": 1.0}  # tokens written, of the most; else 0.5
 
 
@@ -46,8 +51,8 @@ def preview(recipe: EngineRecipe, shown: int, seed: int) -> dict[str, Any]:
         seed: as for the run.
 
     Returns:
-        `purposes`: for each the count, tokens, cost and first requests; `total`: their sums. Tokens
-        are estimates, three characters each.
+        `purposes`: for each the count, tokens, cost and first requests; `total`: their sums. They
+        are upper estimates: a token is three characters, and half of the pairs are dropped.
 
     Raises:
         FspoError: if the domain cannot be used.
@@ -76,6 +81,19 @@ def preview(recipe: EngineRecipe, shown: int, seed: int) -> dict[str, Any]:
     return {"purposes": purposes, "total": total, "budget": recipe.budget}
 
 
+def expected(recipe: EngineRecipe, seed: int) -> dict[str, Expected]:
+    """What a run of `recipe` may ask for each purpose, and what each request may cost.
+
+    Raises:
+        FspoError: if the domain cannot be used.
+    """
+    found = preview(recipe, 0, seed)["purposes"]
+    return {
+        name: Expected(own["requests"], own["cost"] / max(1, own["requests"]))
+        for name, own in found.items()
+    }
+
+
 def render(found: Mapping[str, Any]) -> str:
     """The preview as text."""
     lines = []
@@ -87,8 +105,11 @@ def render(found: Mapping[str, Any]) -> str:
     for name, own in [*found["purposes"].items(), ("total", found["total"])]:
         figures = f"{own['requests']:>12,}{own['input_tokens']:>14,}{own['output_tokens']:>14,}"
         lines.append(f"{name:12}{figures}{own['cost']:>12.4f}")
+    lines.append("These are upper estimates: half of the pairs are reckoned to be dropped.")
     if found["budget"] is not None:
-        lines.append(f"The budget is {found['budget']:g}.")
+        is_enough = found["total"]["cost"] <= found["budget"]
+        end = "" if is_enough else ": the run may stop there, and go on when it is raised"
+        lines.append(f"The budget is {found['budget']:g}{end}.")
     return "\n".join(lines)
 
 

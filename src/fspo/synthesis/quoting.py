@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _SPACE = re.compile(r"\s+")
 _UNSEEN = ("Cc", "Cf", "Cs", "Co")  # control, format, half characters, private use
 
 
+@lru_cache(maxsize=1 << 15)  # an answer is quoted in many comparisons
 def quoted(text: str) -> str:
     """Every line of `text` behind "> ", so that none can pass for a line of the prompt itself."""
     return "\n".join(f"> {line}" for line in _plain(text).splitlines() or [""])

@@ -1,0 +1,62 @@
+"""Guidelines for one user: what a labeller looks for, written by a model from the description.
+
+A label depends on the user's description and on guidelines for that user (the paper, section on
+structure); the domain's own guidelines hold for everybody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from fspo.llm.asking import ask_readable
+from fspo.llm.requests import LanguageModel, Request
+from fspo.synthesis.judging import Reader
+from fspo.synthesis.quoting import one_line
+
+TRIES = 3
+LONGEST = 60  # words
+_REFUSAL = re.compile(r"(sure|here|i'm sorry|as an ai|i cannot)\b", re.I)
+
+
+def guide(
+    readers: Sequence[Reader], everybody: str, thinker: LanguageModel, description: str = ""
+) -> list[Reader]:
+    """The users, each with guidelines that fit the description as it is now.
+
+    Args:
+        readers: the users.
+        everybody: the domain's guidelines.
+        thinker: who writes.
+        description: what progress is shown as.
+
+    Returns:
+        In the order of `readers`; a user's guidelines are empty if the thinker wrote nothing that
+        can be used.
+    """
+    requests = [_request(reader, everybody) for reader in readers]
+    found = ask_readable(thinker, requests, read_guidelines, TRIES, description)
+    return [
+        reader._replace(guidelines=text or "")
+        for reader, (text, _) in zip(readers, found, strict=True)
+    ]
+
+
+def _request(reader: Reader, everybody: str) -> Request:
+    text = (
+        f"About a person we know this: {reader.description}\n\n"
+        f"Somebody else will choose answers for this person. {everybody}\n\n"
+        "Tell them in one or two short sentences what this person looks for in an answer. Begin "
+        'with "Prefer".'
+    )
+    return Request((("user", text),), 64, temperature=0.8, top_p=0.95, purpose="guidelines")
+
+
+def read_guidelines(text: str) -> str | None:
+    """At most two whole sentences of a model's answer, on one line, or None if there are none."""
+    line = one_line(text).strip("\"'*_ ")
+    sentences = re.findall(r"[^.!?]+[.!?]+", line)[:2]
+    guidelines = "".join(sentences).strip()
+    if _REFUSAL.match(line) or not 3 <= len(guidelines.split()) <= LONGEST:
+        return None
+    return guidelines
