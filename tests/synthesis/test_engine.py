@@ -17,8 +17,9 @@ from fspo.llm.requests import LanguageModel, Reply, Request
 from fspo.llm.store import Remembered, Store
 from fspo.preferences.reading import load_preferences
 from fspo.recipe import EngineRecipe
-from fspo.synthesis.engine import Cast, make
+from fspo.synthesis.engine import make
 from fspo.synthesis.judging import MeasuredLabeller, ModelLabeller
+from fspo.synthesis.stage import Cast
 
 SETTINGS = {"users": 20, "questions": 20, "answers_per_question": 4, "preferences_per_user": 6}
 

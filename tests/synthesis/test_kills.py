@@ -19,7 +19,8 @@ from fspo.domains.described import load_described
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.store import Remembered, Store
 from fspo.recipe import EngineRecipe
-from fspo.synthesis.engine import Cast, make
+from fspo.synthesis.engine import make
+from fspo.synthesis.stage import Cast
 from fspo.synthesis.judging import ModelLabeller
 
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])

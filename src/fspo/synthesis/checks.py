@@ -15,7 +15,6 @@ from fspo.synthesis.embedding import Embedder, similarities
 from fspo.synthesis.judging import Verdict
 
 SHOWN = 40  # users in the disagreement matrix of checks.json
-LEAK = 0.9  # a test question of a higher cosine similarity to a training question is nearly it
 
 Matrix = NDArray[np.float64]
 
@@ -82,13 +81,19 @@ def summary_of(matrix: Matrix, bounds: tuple[float, float], remade: int) -> dict
     }
 
 
-def leaks(splits: Mapping[str, Sequence[str]], embedder: Embedder) -> dict[str, Any]:
-    """How near training texts come to the nearest of the held-out ones."""
+def leaks(splits: Mapping[str, Sequence[str]], embedder: Embedder, alike: float) -> dict[str, Any]:
+    """How near held-out texts come to the nearest training text.
+
+    Args:
+        splits: the texts of each split.
+        embedder: tells what is alike.
+        alike: two texts of a higher cosine similarity are nearly the same.
+    """
     train = embedder(splits["train"])
     held_out = embedder([text for split, own in splits.items() if split != "train" for text in own])
     nearest = (held_out @ train.T).max(axis=1)
     return {
-        "nearly_the_same": int((nearest > LEAK).sum()),
+        "nearly_the_same": int((nearest > alike).sum()),
         "highest_similarity": round(float(nearest.max()), 4),
         "mean_nearest": round(float(nearest.mean()), 4),
     }

@@ -15,8 +15,9 @@ from fspo.llm.meter import Price, Purse
 from fspo.llm.store import Store
 from fspo.recipe import EngineRecipe, read_recipe
 from fspo.synthesis.embedding import MiniLM
-from fspo.synthesis.engine import Cast, make
+from fspo.synthesis.engine import make
 from fspo.synthesis.judging import Labeller, MeasuredLabeller, ModelLabeller
+from fspo.synthesis.stage import Cast
 
 
 def engine_recipe(

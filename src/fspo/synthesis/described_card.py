@@ -11,7 +11,7 @@ from fspo.recipe import EngineRecipe
 from fspo.synthesis.quoting import cell
 
 if TYPE_CHECKING:
-    from fspo.synthesis.engine import Cast
+    from fspo.synthesis.stage import Cast
 
 
 def described_card(
@@ -84,6 +84,7 @@ says about the world is often wrong.
 
 def _checked(figures: Mapping[str, Any]) -> str:
     alike, entropy, differ = figures["similarity"], figures["entropy"], figures["disagreement"]
+    leaks = figures["leaks"]
     rows = {
         "similarity of the answers to a question, mean": alike["mean"],
         "the same, median": alike["median"],
@@ -95,9 +96,10 @@ def _checked(figures: Mapping[str, Any]) -> str:
         "lean toward the answer shown first": figures["position"]["mean_lean"],
         "the longer answer is chosen": figures["length"]["longer_chosen"],
         "the answer drawn first is chosen": figures["balance"]["first_chosen"],
-        "held-out questions nearly the same as a training question": figures["leaks"][
+        "held-out questions nearly the same as a training question": leaks["questions"][
             "nearly_the_same"
         ],
+        "held-out users nearly the same as a training user": leaks["users"]["nearly_the_same"],
     }
     lines = [f"| {name} | {value} |" for name, value in rows.items()]
     return "\n".join(["| check | value |", "| --- | --- |", *lines])

@@ -18,8 +18,9 @@ from fspo.llm.meter import Expected, Price
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.requests import Request
 from fspo.recipe import EngineRecipe, ModelRecipe
-from fspo.synthesis.engine import Cast, make
+from fspo.synthesis.engine import make
 from fspo.synthesis.judging import Labeller, MeasuredLabeller, ModelLabeller
+from fspo.synthesis.stage import Cast
 
 COUNTED = 24  # users, at most, that the engine runs with
 _BY_USERS = (

@@ -58,6 +58,7 @@ def refine(
     *,
     undecided: float,
     generators: Sequence[np.random.Generator],
+    description: str = "",
 ) -> list[Growth]:
     """Refines the descriptions of several users, side by side.
 
@@ -68,18 +69,21 @@ def refine(
         thinker: who says what a choice says about a user.
         undecided: a label less probable than this decides nothing.
         generators: each user's, which toss the coins.
+        description: what progress is shown as.
     """
     grown = [Growth(reader) for reader in readers]
-    for turn in range(min(map(len, pairs), default=0)):
+    turns = min(map(len, pairs), default=0)
+    for turn in range(turns):
+        shown = f"{description}, pair {turn + 1} of {turns}" if description else ""
         asked = [Comparison(one.reader, *own[turn]) for one, own in zip(grown, pairs, strict=True)]
-        verdicts = labeller.label(asked)
+        verdicts = labeller.label(asked, description=shown)
         open_cases = []
         for number, (comparison, verdict) in enumerate(zip(asked, verdicts, strict=True)):
             heads = bool(generators[number].random() < 0.5)  # tossed always: draws stay in step
             if not _decides(verdict, undecided):
                 open_cases.append((number, comparison, heads, verdict))
         requests = [_request(comparison, heads) for _, comparison, heads, _ in open_cases]
-        sentences = ask_readable(thinker, requests, read_sentence, TRIES)
+        sentences = ask_readable(thinker, requests, read_sentence, TRIES, shown)
         for (number, c, heads, verdict), (sentence, _) in zip(open_cases, sentences, strict=True):
             if sentence and sentence not in grown[number].text:
                 grown[number] = _with(grown[number], c, heads, verdict, sentence)

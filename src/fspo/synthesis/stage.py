@@ -1,0 +1,66 @@
+"""What a run holds while it works: who does the work, and what each split is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from fspo.llm.requests import LanguageModel
+from fspo.synthesis import checks
+from fspo.synthesis.answers import Answer
+from fspo.synthesis.judging import Comparison, Labeller
+from fspo.synthesis.pairing import Draw, pairs
+from fspo.synthesis.population import Member
+from fspo.synthesis.prompts import Question
+
+AT_ONCE = 8000  # comparisons that are held in memory
+
+Answers = dict[str, list[Answer]]  # by the question's text
+
+
+class Cast(NamedTuple):
+    """Who does the work: writers answer, the thinker grows and refines, the labeller labels."""
+
+    writer: LanguageModel
+    thinker: LanguageModel
+    labeller: Labeller
+
+
+@dataclass
+class Stage:
+    """What one split is made of.
+
+    Attributes:
+        questions: what its users are asked.
+        members: its users.
+        answers: to every question.
+        probes: pairs that all of its users are asked about, to compare them.
+        probabilities: of shape (users, probes), before and after refinement: that the first
+            answer is preferred.
+    """
+
+    questions: list[Question]
+    members: list[Member]
+    answers: Answers
+    probes: list[Draw]
+    probabilities: dict[str, checks.Matrix] = field(default_factory=dict)
+
+
+def own_pairs(member: Member, stage: Stage, seed: int) -> Iterator[Draw]:
+    """A user's pairs, the same whenever they are asked for."""
+    return pairs(stage.answers, np.random.default_rng([seed, 3, member.number]))
+
+
+def comparison(member: Member, draw: Draw) -> Comparison:
+    """What a labeller is asked about a pair for a user."""
+    question, one, other = draw
+    return Comparison(member.reader, question, one.text, other.text)
+
+
+def parts(members: Sequence[Member], each: int) -> Iterator[Sequence[Member]]:
+    """The users in parts: a part has `AT_ONCE` comparisons, where a user has `each`."""
+    size = max(1, AT_ONCE // each)
+    return (members[start : start + size] for start in range(0, len(members), size))
