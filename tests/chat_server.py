@@ -6,12 +6,19 @@ What it answers depends on what it is asked and nothing else; faults come in tur
 import asyncio
 import json
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import log
 
 REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found"}
+
+
+def expected(messages: list[dict], seed: int) -> str:
+    """What the server answers."""
+    return sha256((json.dumps(messages) + str(seed)).encode()).hexdigest()[:12]
 
 
 @dataclass
@@ -25,6 +32,8 @@ class ChatServer:
         every: n.
         key: requests with another key are refused.
         logprobs: whether it gives log-probs: "yes", "no" (leaves them out) or "refuse".
+        text: what it answers to messages and a seed.
+        share: the probability of A against B, where log-probs are wanted.
     """
 
     latency: float = 0.0
@@ -32,6 +41,8 @@ class ChatServer:
     every: int = 0
     key: str = "secret-key"
     logprobs: str = "yes"
+    text: Callable[[list[dict], int], str] = expected
+    share: Callable[[list[dict]], float] = lambda messages: 7 / 9
     answered: Counter = field(default_factory=Counter)  # by content
     requests: int = 0
     busy: int = 0
@@ -71,7 +82,7 @@ class ChatServer:
                 body = json.loads(await reader.readexactly(int(headers["content-length"])))
                 self.busy += 1
                 self.most_busy = max(self.most_busy, self.busy)
-                self.starts.append(self._loop.time())
+                self.starts.append(time.monotonic())
                 try:
                     keeps = await self._respond(headers, body, writer)
                 finally:
@@ -126,13 +137,14 @@ class ChatServer:
         self.answered[content] += 1
         choice = {"index": 0, "finish_reason": "stop"}
         if body.get("logprobs") and self.logprobs == "yes":
-            top = [("A", 0.6), (" A", 0.1), ("B", 0.2), ("the", 0.1)]
+            one, other = 0.9 * (share := self.share(body["messages"])), 0.9 * (1 - share)
+            top = [("A", one / 2), (" A", one / 2), ("B", other), ("the", 0.1)]
             tokens = [{"token": t, "logprob": log(p), "bytes": None} for t, p in top]
             first = tokens[0] | {"top_logprobs": tokens}
             choice |= {"logprobs": {"content": [first]}}
-            text = "A"
+            text = "A" if share > 0.5 else "B"
         else:
-            text = expected(body["messages"], body["seed"])
+            text = self.text(body["messages"], body["seed"])
         message = {"role": "assistant", "content": text}
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         whole = {
@@ -144,8 +156,3 @@ class ChatServer:
             "usage": usage,
         }
         return 200, json.dumps(whole), kind
-
-
-def expected(messages: list[dict], seed: int) -> str:
-    """What the server answers."""
-    return sha256((json.dumps(messages) + str(seed)).encode()).hexdigest()[:12]

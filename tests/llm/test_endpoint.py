@@ -69,8 +69,9 @@ def test_no_more_than_so_many_are_on_the_wire_at_once():
 
 def test_starts_are_spaced_evenly():
     with ChatServer() as server:
+        began = time.monotonic()
         ask(endpoint(server, requests_per_minute=60 * 50), requests(21))
-    assert server.starts[-1] - server.starts[0] >= 20 * 0.02 * 0.9
+    assert server.starts[-1] - began >= 20 * 0.02  # one of 21 starts at once
 
 
 def test_a_wrong_key_is_told_and_never_shown():
