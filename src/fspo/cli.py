@@ -228,6 +228,18 @@ def import_(
     print(out)
 
 
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A preference dataset.")],
+    name: Annotated[str, typer.Argument(help="owner/name on the Hugging Face hub.")],
+    public: Annotated[bool, typer.Option("--public", help="For everybody to see.")] = False,
+) -> None:
+    """Upload a dataset with its card to the Hugging Face hub: private, unless you say otherwise."""
+    from fspo.preferences.pushing import push as run
+
+    print(run(folder, name, public))
+
+
 @data_app.command("check")
 def check(
     path: Annotated[Path, typer.Argument(help="A preference dataset: folder or file.")],

@@ -16,7 +16,7 @@ from fspo.preferences.tables import is_whole
 Layout = Literal["parquet", "jsonl"]
 
 _FILES = {f"{table}.{kind}" for table in ("preferences", "users") for kind in ("parquet", "jsonl")}
-_OWN = _FILES | {"README.md", "checks.json", "growth.jsonl", "plots"}
+OWN_FILES = _FILES | {"README.md", "checks.json", "growth.jsonl", "plots"}
 
 
 def save_preferences(
@@ -56,7 +56,7 @@ def check_place(folder: Path) -> None:
         FspoError: if it holds anything else.
     """
     held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    others = held - (_OWN if held & _FILES else set())
+    others = held - (OWN_FILES if held & _FILES else set())
     if others:
         raise FspoError(
             f"{folder}: holds something else than preferences, such as {min(others)}; "
