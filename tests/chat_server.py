@@ -31,7 +31,8 @@ class ChatServer:
             "hang", "html", "shape" or "json".
         every: n.
         key: requests with another key are refused.
-        logprobs: whether it gives log-probs: "yes", "no" (leaves them out) or "refuse".
+        logprobs: whether it gives log-probs.
+        refuses: settings that it does not know.
         text: what it answers to messages and a seed.
         share: the probability of A against B, where log-probs are wanted.
     """
@@ -40,7 +41,8 @@ class ChatServer:
     faults: tuple[str, ...] = ()
     every: int = 0
     key: str = "secret-key"
-    logprobs: str = "yes"
+    logprobs: bool = True
+    refuses: tuple[str, ...] = ()
     text: Callable[[list[dict], int], str] = expected
     share: Callable[[list[dict]], float] = lambda messages: 7 / 9
     answered: Counter = field(default_factory=Counter)  # by content
@@ -123,8 +125,11 @@ class ChatServer:
             return 401, json.dumps({"error": {"message": f"bad key {sent}"}}), kind
         if body["model"] == "unknown":
             return 404, json.dumps({"error": {"message": "no such model"}}), kind
-        if self.logprobs == "refuse" and body.get("logprobs"):
-            return 400, json.dumps({"error": {"message": "logprobs are not supported"}}), kind
+        for name in self.refuses:
+            if name in body:
+                advice = " Use 'max_completion_tokens'." if name == "max_tokens" else ""
+                told = f"Unsupported parameter: '{name}'.{advice}"
+                return 400, json.dumps({"error": {"message": told}}), kind
         if fault in ("429", "500"):
             return int(fault), json.dumps({"error": {"message": "later"}}), kind
         if fault == "html":
@@ -136,7 +141,7 @@ class ChatServer:
         content = json.dumps(body["messages"]) + str(body["seed"])
         self.answered[content] += 1
         choice = {"index": 0, "finish_reason": "stop"}
-        if body.get("logprobs") and self.logprobs == "yes":
+        if body.get("logprobs") and self.logprobs:
             one, other = 0.9 * (share := self.share(body["messages"])), 0.9 * (1 - share)
             top = [("A", one / 2), (" A", one / 2), ("B", other), ("the", 0.1)]
             tokens = [{"token": t, "logprob": log(p), "bytes": None} for t, p in top]

@@ -140,9 +140,9 @@ def test_a_choice_is_answered_by_probability():
     assert reply.probabilities == pytest.approx((0.7 / 0.9, 0.2 / 0.9))
 
 
-@pytest.mark.parametrize("logprobs", ["no", "refuse"])
-def test_a_server_without_log_probs_is_asked_for_the_answer_alone(logprobs):
-    with ChatServer(logprobs=logprobs) as server:
+@pytest.mark.parametrize("settings", [{"logprobs": False}, {"refuses": ("logprobs",)}])
+def test_a_server_without_log_probs_is_asked_for_the_answer_alone(settings):
+    with ChatServer(**settings) as server:
         model = endpoint(server)
         replies = ask(model, [CHOICE, CHOICE.again(1)])
         assert [reply.probabilities for reply in replies] == [(), ()]
@@ -157,6 +157,25 @@ def test_a_schema_is_passed_to_the_server():
     with ChatServer() as server:
         ask(endpoint(server), [Request((("user", "x"),), 5, schema=json.dumps(schema))])
     assert server.bodies[0]["response_format"]["json_schema"]["schema"] == schema
+
+
+def test_what_a_server_refuses_by_name_is_left_out():
+    with ChatServer(refuses=("max_tokens", "response_format")) as server:
+        model = endpoint(server)
+        ask(model, [Request((("user", "x"),), 5, schema="{}")])
+        before = server.requests
+        ask(model, [Request((("user", "y"),), 5, schema="{}")])
+        assert server.requests == before + 1
+    assert server.bodies[-1]["max_completion_tokens"] == 5
+    assert "response_format" not in server.bodies[-1]
+
+
+def test_any_other_refusal_is_told():
+    with (
+        ChatServer(refuses=("temperature",)) as server,
+        pytest.raises(FspoError, match=r"does not accept the request.*'temperature'"),
+    ):
+        ask(endpoint(server), requests(2))
 
 
 def test_stopping_in_the_middle_leaves_nothing_behind():

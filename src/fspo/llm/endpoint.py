@@ -30,6 +30,9 @@ LONGEST_WAIT = 30.0
 ON_THE_WAY = 4  # requests in work for each place on the wire: those that wait leave none empty
 
 _PASSING = (408, 409, 429)  # and 5xx: what may be gone on another try
+# What a server may refuse by naming it: probabilities, a schema, and `max_tokens`, in the place of
+# which some want `max_completion_tokens`.
+_DISPENSABLE = ("logprobs", "response_format", "max_completion_tokens")
 _ADVICE = {
     400: "does not accept the request",
     401: "refuses the key: put the right one into its environment variable",
@@ -79,7 +82,7 @@ class Endpoint:
         self._tries = tries
         self.meter = meter or Meter()
         self._jitter = random.Random(0)
-        self._gives_logprobs = True
+        self._refused_settings: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -154,8 +157,8 @@ class Endpoint:
             try:
                 return await self._try(client, wire, request)
             except APIStatusError as error:
-                if request.choices and error.status_code in (400, 422) and "logprobs" in str(error):
-                    self._gives_logprobs = False
+                if error.status_code in (400, 422) and self._can_do_without(str(error)):
+                    pass
                 elif error.status_code not in _PASSING and error.status_code < 500:
                     raise self._refused(error.status_code, error) from error
                 fault = error
@@ -167,6 +170,12 @@ class Endpoint:
             f"{self.name}: no answer after {self._tries} tries; at last: {self._told(fault)}. All "
             "answers so far are kept: see to the server, and run again to go on."
         ) from fault
+
+    def _can_do_without(self, told: str) -> bool:
+        """Whether a server refuses a setting that is left out from now on."""
+        named = {name for name in _DISPENSABLE if name in told}
+        self._refused_settings |= named
+        return bool(named)
 
     async def _try(self, client: AsyncOpenAI, wire: Wire, request: Request) -> Reply:
         async with wire.place(request, self.meter) as promised:
@@ -182,15 +191,16 @@ class Endpoint:
         settings: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": role, "content": text} for role, text in request.messages],
-            "max_tokens": request.max_tokens,
             "temperature": request.temperature,
             "top_p": request.top_p,
             "seed": request.seed,
         }
-        if request.schema:
+        is_refused = "max_completion_tokens" in self._refused_settings
+        settings["max_completion_tokens" if is_refused else "max_tokens"] = request.max_tokens
+        if request.schema and "response_format" not in self._refused_settings:
             schema = {"name": "answer", "schema": json.loads(request.schema)}
             settings["response_format"] = {"type": "json_schema", "json_schema": schema}
-        if request.choices and self._gives_logprobs:
+        if request.choices and "logprobs" not in self._refused_settings:
             settings |= {"logprobs": True, "top_logprobs": 20}
         return settings
 
