@@ -197,15 +197,18 @@ def _explain(kind: type[Section], fault: Mapping[str, Any]) -> str:
     if fault["type"] != "extra_forbidden":
         return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]} (it is {fault['input']!r})"
     section: Any = kind
-    for part in fault["loc"][:-1]:
-        section = _section_of(section, str(part))
+    for part in fault["loc"][:-1]:  # places in lists and keys of dictionaries are no fields
+        if part in section.model_fields:
+            section = _section_in(section.model_fields[part].annotation)
     known = list(section.model_fields)
     near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(known)}"
     return f"unknown key {where!r}; {hint}"
 
 
-def _section_of(section: type[Section], field: str) -> type[Section]:
-    annotation = section.model_fields[field].annotation
-    choices = [annotation, *getattr(annotation, "__args__", ())]
-    return next(c for c in choices if isinstance(c, type) and issubclass(c, Section))
+def _section_in(annotation: Any) -> type[Section] | None:
+    """The section in `list[Section]`, `dict[str, Section]`, `Section | None`, and so on."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    inner = (_section_in(part) for part in getattr(annotation, "__args__", ()))
+    return next((section for section in inner if section), None)

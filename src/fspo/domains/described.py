@@ -70,7 +70,8 @@ class Described(Section):
         name: the domain's name.
         title: in words, for cards and reports.
         answer: what is asked of a writer, beside the question.
-        diversity: how answers are made to differ: each for a persona, or each from a view.
+        diversity: how answers are made to differ: each for a persona, each from a view, or
+            only by chance.
         guidelines: what a labeller keeps in mind for every user.
         measures: what the measured labeller looks at; none, if a model has to label.
         traits: how users differ.
@@ -82,7 +83,7 @@ class Described(Section):
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     title: str
     answer: str
-    diversity: Literal["personas", "views"] = "personas"
+    diversity: Literal["none", "personas", "views"] = "personas"
     guidelines: str = ""
     measures: dict[str, Measure] = Field(default_factory=dict)
     traits: list[Trait] = Field(min_length=1)

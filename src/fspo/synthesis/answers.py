@@ -72,6 +72,8 @@ def write_answers(
     """
     if domain.diversity == "views":
         manners = _viewed(questions, writer, each, views)
+    elif domain.diversity == "none":
+        manners = [[""] * each for _ in questions]
     else:
         manners = _steered(questions, personas, each, generator)
     requests = [
