@@ -170,6 +170,12 @@ def test_what_a_server_refuses_by_name_is_left_out():
     assert "response_format" not in server.bodies[-1]
 
 
+def test_half_a_character_is_replaced():
+    with ChatServer(text=lambda messages, seed: "half \ud800 and whole 🙂") as server:
+        [reply] = ask(endpoint(server), requests(1))
+    assert reply.text == "half \ufffd and whole 🙂"
+
+
 def test_any_other_refusal_is_told():
     with (
         ChatServer(refuses=("temperature",)) as server,

@@ -11,7 +11,7 @@ from small_domain import write_domain
 
 from fspo.domains.described import load_described
 from fspo.llm.requests import Reply, Request
-from fspo.synthesis.answers import Answer, read_views, write_answers
+from fspo.synthesis.answers import Answer, read_answer, read_views, write_answers
 from fspo.synthesis.guidelines import read_guidelines
 from fspo.synthesis.personas import Persona
 from fspo.synthesis.prompts import Question
@@ -102,6 +102,32 @@ def test_with_no_way_to_differ_answers_differ_by_chance(tmp_path):
 def test_views_are_read_as_json_or_line_by_line(text, views):
     expected = ["The cook's side", "The guest's side", "A child"] if text[0] == "1" else views
     assert read_views(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (" Cells are small rooms. They live. And th", "Cells are small rooms. They live."),
+        ("Cells are rooms:  \n\n\n\n- one\n- two. \n- thr", "Cells are rooms:\n\n- one\n- two."),
+        ("Cells live. Of these:\n- one\n- two\n- thr", "Cells live. Of these:\n- one\n- two"),
+        ('He said: "Cells are small rooms."', 'He said: "Cells are small rooms."'),
+        ("Cells without an end", None),
+        ("I'm sorry, but I cannot answer that.", None),
+        ("Yes.", None),
+        ("so so so so so so so so so so so so.", None),
+        ("", None),
+    ],
+)
+def test_an_answer_ends_with_a_whole_sentence_or_line(text, answer):
+    assert read_answer(text) == answer
+
+
+@given(st.text())
+def test_an_answer_is_a_beginning_of_what_was_written(text):
+    answer = read_answer(text)
+    if answer is not None:
+        assert "".join(text.split()).startswith("".join(answer.split()))
+        assert answer == answer.strip()
 
 
 @pytest.mark.parametrize("read", [read_views, read_sentence, read_guidelines])

@@ -219,7 +219,7 @@ class Endpoint:
         if text is not None and not isinstance(text, str):
             raise MalformedError("a reply whose content is no text")
         return Reply(
-            text or "",
+            _whole(text or ""),
             self._model,
             int(read or 0),
             int(written or 0),
@@ -247,6 +247,11 @@ class Endpoint:
         except (KeyError, ValueError):
             asked = 0.0
         return asked + self._jitter.uniform(0, longest)
+
+
+def _whole(text: str) -> str:
+    """`text` without half characters, which JSON can hold and a file cannot."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _probabilities(

@@ -40,7 +40,11 @@ class PreferenceStream:
         self.count = 0
 
     def add(self, user_id: str, preferences: Sequence[Preference]) -> None:
-        """Writes a user's preferences; their `extra` holds the further columns."""
+        """Writes a user's preferences; their `extra` holds the further columns.
+
+        Raises:
+            FspoError: if a text cannot be written.
+        """
         for p in preferences:
             own = {"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected}
             self._rows.append({"user_id": user_id} | own | dict(p.extra))
@@ -75,7 +79,12 @@ class PreferenceStream:
         import pyarrow
 
         if count:
-            table = pyarrow.Table.from_pylist(self._rows[:count], schema=self._schema)
+            try:
+                table = pyarrow.Table.from_pylist(self._rows[:count], schema=self._schema)
+            except UnicodeEncodeError as error:
+                raise FspoError(
+                    f"a text holds half a character (a lone surrogate): {error.object[:60]!r}"
+                ) from error
             self._writer.write_table(table)
             del self._rows[:count]
 

@@ -20,11 +20,13 @@ from fspo.llm.requests import LanguageModel, Request
 from fspo.synthesis.personas import Persona
 from fspo.synthesis.prompts import Question
 from fspo.synthesis.quoting import one_line
-from fspo.synthesis.responses import tidy
+from fspo.synthesis.responses import REFUSAL, says_something
 
 TEMPERATURE = 1.0
 TOP_P = 0.95
 TRIES = 3  # how often an answer or a list of views is asked for, until it can be read
+
+_END = re.compile(r"[.!?…][\"')\]*_”’]*(?=\s|$)")
 
 
 class Answer(NamedTuple):
@@ -81,7 +83,7 @@ def write_answers(
         for question, own in zip(questions, manners, strict=True)
         for number, manner in enumerate(own)
     ]
-    replies = iter(ask_readable(writer, requests, tidy, TRIES, "Writing answers"))
+    replies = iter(ask_readable(writer, requests, read_answer, TRIES, "Writing answers"))
     answers: dict[str, list[Answer]] = {}
     for question, own in zip(questions, manners, strict=True):
         found: dict[str, Answer] = {}
@@ -146,6 +148,17 @@ def read_views(text: str) -> list[str] | None:
         listed = [re.sub(r"^\s*([-*•]|\d+[.):])\s*", "", line) for line in text.splitlines()]
     views = [view for line in listed if len((view := one_line(line).strip('*_" ')).split()) >= 2]
     return list(dict.fromkeys(" ".join(view.split()[:25]) for view in views)) or None
+
+
+def read_answer(text: str) -> str | None:
+    """A model's answer without a half sentence at its end, or None if it is no answer."""
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in text.strip().splitlines()))
+    ends = [end.end() for end in _END.finditer(text)]
+    if not ends or REFUSAL.match(text):
+        return None
+    # What follows the last sentence may be a list: its last line alone can be a half one.
+    whole = text[: max(ends[-1], text.rfind("\n"))].rstrip()
+    return whole if says_something(whole) else None
 
 
 def _answer_request(

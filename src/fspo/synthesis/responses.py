@@ -30,7 +30,7 @@ TRIES = 3  # how often a persona is asked about a title, until it writes what fi
 MIN_WORDS = 3
 MIN_DIFFERENT_WORDS = 0.4  # of all words; what a model writes that is caught in a loop has fewer
 
-_REFUSAL = re.compile(r"(i'm|i am) sorry, (but )?(i|as)\b|i (can't|cannot) |as an ai\b", re.I)
+REFUSAL = re.compile(r"(i'm|i am) sorry, (but )?(i|as)\b|i (can't|cannot) |as an ai\b", re.I)
 _SENTENCES = re.compile(r".*[.!?…][\"'”’)]*", re.S)
 _MARKDOWN = " *_#`>"
 _QUOTES = "\"'“”‘’"
@@ -141,12 +141,16 @@ def tidy(text: str) -> str | None:
     if text.startswith(tuple(_QUOTES)):
         text = text.strip(_QUOTES)
     whole = _SENTENCES.match(text)
-    if whole is None or _REFUSAL.match(text):
+    if whole is None or REFUSAL.match(text):
         return None
-    words = whole[0].split()
-    if len(words) < MIN_WORDS or len({w.lower() for w in words}) < MIN_DIFFERENT_WORDS * len(words):
-        return None
-    return whole[0]
+    return whole[0] if says_something(whole[0]) else None
+
+
+def says_something(text: str) -> bool:
+    """Whether `text` is long enough, and not the same words again and again."""
+    words = text.split()
+    different = len({word.lower() for word in words})
+    return len(words) >= MIN_WORDS and different >= MIN_DIFFERENT_WORDS * len(words)
 
 
 def _different(answers: Sequence[Answer]) -> list[Answer]:
