@@ -151,7 +151,12 @@ class ChatServer:
         else:
             text = self.text(body["messages"], body["seed"])
         message = {"role": "assistant", "content": text}
-        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        written = min(5, body.get("max_tokens") or body["max_completion_tokens"])
+        usage = {
+            "prompt_tokens": 10,
+            "completion_tokens": written,
+            "total_tokens": 10 + written,
+        }
         whole = {
             "id": "1",
             "object": "chat.completion",

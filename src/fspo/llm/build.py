@@ -51,8 +51,9 @@ class Builder:
                 from fspo.llm.cluster import Clustered
 
                 model = Clustered(recipe, model.name, self._workers, meter)
-            store = self._store
-            self._built[settings] = Remembered(model, store, self.purse) if store else model
+            if self._store is not None:  # an empty one is not nothing
+                model = Remembered(model, self._store, self.purse)
+            self._built[settings] = model
         return self._built[settings]
 
     def ensemble(self, recipes: Sequence[ModelRecipe]) -> LanguageModel:

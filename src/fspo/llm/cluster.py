@@ -47,6 +47,8 @@ class Clustered:
         Raises:
             FspoError: if a model on a worker does; what was answered is yielded first.
         """
+        if not requests:
+            return
         plan = list(batches(requests, self._recipe.batch_size))
         fault = ""
         for number, row in enumerate(self._rows(requests, plan)):
@@ -122,8 +124,11 @@ def _joined(workers: int) -> Any:
             "`--engine ray` needs Ray: install the extra with `pip install 'fspo[ray]'`"
         ) from error
     if not ray.is_initialized():
+        import logging
         import os
 
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its own notices, not ours
         here = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers + 1}
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", **here)
     return ray

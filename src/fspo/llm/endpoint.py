@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TRIES = 8
 FIRST_WAIT = 0.5  # seconds, at most; twice as much after every further try
 LONGEST_WAIT = 30.0
+FIRST_TRIES = 3  # as long as the server has answered nothing: somebody waits to be told
 ON_THE_WAY = 4  # requests in work for each place on the wire: those that wait leave none empty
 
 _PASSING = (408, 409, 429)  # and 5xx: what may be gone on another try
@@ -83,6 +84,7 @@ class Endpoint:
         self.meter = meter or Meter()
         self._jitter = random.Random(0)
         self._refused_settings: set[str] = set()
+        self._has_answered = False
 
     @property
     def name(self) -> str:
@@ -153,9 +155,12 @@ class Endpoint:
         from openai import APIStatusError, OpenAIError
 
         fault: Exception = MalformedError()
-        for attempt in range(self._tries):
+        attempt = 0
+        while attempt < (self._tries if self._has_answered else min(FIRST_TRIES, self._tries)):
             try:
-                return await self._try(client, wire, request)
+                reply = await self._try(client, wire, request)
+                self._has_answered = True
+                return reply
             except APIStatusError as error:
                 if error.status_code in (400, 422) and self._can_do_without(str(error)):
                     pass
@@ -166,8 +171,9 @@ class Endpoint:
                 fault = error
             self.meter.retries += 1
             await wire.pause(self._wait(attempt, fault))
+            attempt += 1
         raise FspoError(
-            f"{self.name}: no answer after {self._tries} tries; at last: {self._told(fault)}. All "
+            f"{self.name}: no answer after {attempt} tries; at last: {self._told(fault)}. All "
             "answers so far are kept: see to the server, and run again to go on."
         ) from fault
 
