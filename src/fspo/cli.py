@@ -76,6 +76,7 @@ def synthesize(
     recipe: Annotated[Path | None, typer.Option(help="How it is made (YAML).")] = None,
     model: Annotated[Text, typer.Option(help="Who writes, where there is no recipe.")] = None,
     titles: Annotated[int | None, typer.Option(help="Reviews: of so many titles.")] = None,
+    labeller: Annotated[Text, typer.Option(help="measured, or a model's name.")] = None,
     questions: int | None = None,
     users: int | None = None,
     preferences_per_user: int | None = None,
@@ -97,7 +98,8 @@ def synthesize(
         return
     from fspo.synthesis.described import engine_recipe, run_described
 
-    plan = engine_recipe(recipe, shared | {"questions": questions, "budget": budget}, model)
+    given = shared | {"questions": questions, "budget": budget}
+    plan = engine_recipe(recipe, given, model, labeller)
     if preview is not None:
         from fspo.synthesis.preview import preview as look
         from fspo.synthesis.preview import render

@@ -79,3 +79,9 @@ def test_it_is_readable_and_warns_of_a_small_budget(folder):
     assert "--- labels, request 1" in text
     assert "the run may stop there" in text
     assert "the run may stop" not in render(preview(recipe(folder, budget=1e6), 0, 0))
+
+
+def test_who_measures_is_asked_nothing(folder):
+    settings = {"labeller": "measured", "refinements": 0, "grown_users": 0.0, "questions": 20}
+    found = preview(recipe(folder, **settings), 1, 0)
+    assert set(found["purposes"]) == {"answers"}

@@ -2,6 +2,7 @@
 
     domain.yaml        what is asked for, and how users differ
     questions/*.txt    seed questions: a topic in each file, a question on each line
+    domain.py          if need be: functions of a text that give a number, as further measures
 
 A name is looked for among the project's own domains, then among installed packages' (entry points
 of the group `fspo.domains`, each the path of a folder or a function that returns it); anything
@@ -10,10 +11,12 @@ else is the path of a folder.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Literal
+from types import FunctionType
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -78,6 +81,7 @@ class Described(Section):
         questions_folder: where the files of seed questions are.
         asks: topic -> the question that a line of its file stands for, with {} in its place.
         questions: topic -> seed questions; read from these files.
+        functions: measure -> what measures a text: ours, and those of `domain.py`.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
@@ -90,13 +94,14 @@ class Described(Section):
     questions_folder: str = "questions"
     asks: dict[str, str] = Field(default_factory=dict)
     questions: dict[str, list[str]] = Field(default_factory=dict, exclude=True)
+    functions: dict[str, Callable[[str], float]] = Field(default=MEASURES, exclude=True)
 
     @model_validator(mode="after")
     def _knows_its_measures(self) -> Described:
         wanted = {m for t in self.traits for v in t.values for m in v.wants}
         for name in [*self.measures, *wanted]:
-            if name not in MEASURES:
-                raise ValueError(f"unknown measure {name!r}; there are {', '.join(MEASURES)}")
+            if name not in self.functions:
+                raise ValueError(f"unknown measure {name!r}; there are {', '.join(self.functions)}")
         if missing := wanted - set(self.measures):
             raise ValueError(f"values want {min(missing)!r}, which `measures` does not list")
         return self
@@ -109,7 +114,8 @@ def load_described(name: str) -> Described:
         FspoError: naming the file and the key at fault, or the nearest known domain.
     """
     folder = _folder(name)
-    domain = read_recipe(Described, folder / "domain.yaml", {})
+    functions = MEASURES | _functions(folder / "domain.py")
+    domain = read_recipe(Described, folder / "domain.yaml", {"functions": functions})
     texts = folder / domain.questions_folder
     questions = {
         path.stem: [domain.asks.get(path.stem, "{}").replace("{}", line) for line in _lines(path)]
@@ -146,6 +152,28 @@ def _folder(name: str) -> Path:
         f"there is no domain {name!r}; did you mean {near[0]!r}? "
         f"There are {', '.join(names)}, or give a folder with a domain.yaml."
     )
+
+
+def _functions(path: Path) -> dict[str, Callable[[str], float]]:
+    """The public functions that a file of Python defines; none if there is no file.
+
+    Raises:
+        FspoError: if it cannot be run.
+    """
+    if not path.is_file():
+        return {}
+    found: dict[str, Any] = {}
+    try:
+        exec(compile(path.read_bytes(), str(path), "exec"), found)
+    except Exception as error:  # whatever somebody's code raises
+        raise FspoError(f"{path}: {type(error).__name__}: {error}") from error
+    return {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, FunctionType)
+        and value.__code__.co_filename == str(path)
+        and not name.startswith("_")
+    }
 
 
 def _lines(path: Path) -> list[str]:

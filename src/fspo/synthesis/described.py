@@ -21,7 +21,7 @@ from fspo.synthesis.stage import Cast
 
 
 def engine_recipe(
-    path: Path | None, settings: Mapping[str, Any], model: str | None
+    path: Path | None, settings: Mapping[str, Any], model: str | None, labeller: str | None
 ) -> EngineRecipe:
     """The recipe in `path`, or the defaults, with `settings` over it.
 
@@ -29,6 +29,7 @@ def engine_recipe(
         path: a recipe (YAML), or None.
         settings: what wins over it; None means not given.
         model: who writes, thinks and labels, where there is no recipe.
+        labeller: "measured", or the model that labels in the place of whoever would.
 
     Raises:
         FspoError: naming the file and key at fault, or if a model is given beside a recipe.
@@ -36,7 +37,11 @@ def engine_recipe(
     if model is not None and path is not None:
         raise FspoError("--model: the recipe says who writes and labels; change it there")
     everyone = {"model": model} if model else None
-    roles = {"writers": [everyone], "thinker": everyone, "labeller": everyone} if everyone else {}
+    roles: dict[str, Any] = {}
+    if everyone:
+        roles = {"writers": [everyone], "thinker": everyone, "labeller": everyone}
+    if labeller is not None:
+        roles["labeller"] = labeller if labeller == "measured" else {"model": labeller}
     return read_recipe(EngineRecipe, path, {**roles, **settings})
 
 

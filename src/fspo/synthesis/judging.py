@@ -7,12 +7,11 @@ malformed and counted as such, and every line of an answer is quoted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import exp
 from typing import Literal, NamedTuple, Protocol
 
 from fspo.domains.described import Described
-from fspo.domains.measures import MEASURES
 from fspo.llm.asking import ask_readable
 from fspo.llm.requests import LanguageModel, Reply, Request
 from fspo.synthesis.quoting import quoted
@@ -141,6 +140,7 @@ class MeasuredLabeller:
 
     def __init__(self, domain: Described, margin: float) -> None:
         """A difference in utility below `margin` is none that a user is sure about."""
+        self._measures = domain.functions
         self._scales = {name: measure.scale for name, measure in domain.measures.items()}
         self._margin = margin
 
@@ -157,8 +157,7 @@ class MeasuredLabeller:
 
     def utility(self, wants: Mapping[str, float], text: str) -> float:
         """How near a text is to what a user wants, on every measure; 0 at best."""
-        measured: Mapping[str, Callable[[str], float]] = MEASURES
         return -sum(
-            abs(measured[name](text) - wanted) / self._scales[name]
+            abs(self._measures[name](text) - wanted) / self._scales[name]
             for name, wanted in wants.items()
         )

@@ -19,7 +19,7 @@ from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.requests import Request
 from fspo.recipe import EngineRecipe, ModelRecipe
 from fspo.synthesis.engine import make
-from fspo.synthesis.judging import Labeller, MeasuredLabeller, ModelLabeller
+from fspo.synthesis.judging import Comparison, Labeller, ModelLabeller, Verdict
 from fspo.synthesis.stage import Cast
 
 COUNTED = 24  # users, at most, that the engine runs with
@@ -30,6 +30,15 @@ _BY_USERS = (
     "users",
 )  # what there is more of with more users
 _WRITTEN = {"answers": 0.6, "views": 0.6, "labels": 1.0}  # tokens written, of the most; else 0.5
+
+
+class _Decided:
+    """Labels without asking anybody, as measures do: what is written here measures nothing."""
+
+    def label(
+        self, comparisons: Sequence[Comparison], draw: int = 0, description: str = ""
+    ) -> list[Verdict]:
+        return [Verdict("clear", 0.9)] * len(comparisons)
 
 
 @dataclass
@@ -68,9 +77,7 @@ def preview(recipe: EngineRecipe, shown: int, seed: int) -> dict[str, Any]:
 
     model = Pretend(see)
     labeller: Labeller = (
-        MeasuredLabeller(domain, 0.0)
-        if recipe.labeller == "measured"
-        else ModelLabeller(model, domain.guidelines)
+        _Decided() if recipe.labeller == "measured" else ModelLabeller(model, domain.guidelines)
     )
     small = recipe.model_copy(update={"users": min(recipe.users, COUNTED), "remakes": 0})
     with tempfile.TemporaryDirectory() as folder:
