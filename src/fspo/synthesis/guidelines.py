@@ -6,17 +6,15 @@ structure); the domain's own guidelines hold for everybody.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from fspo.llm.asking import ask_readable
 from fspo.llm.requests import LanguageModel, Request
 from fspo.synthesis.judging import Reader
-from fspo.synthesis.quoting import one_line
+from fspo.synthesis.quoting import sentences
 
 TRIES = 3
 LONGEST = 60  # words
-_REFUSAL = re.compile(r"(sure|here|i'm sorry|as an ai|i cannot)\b", re.I)
 
 
 def guide(
@@ -54,9 +52,4 @@ def _request(reader: Reader, everybody: str) -> Request:
 
 def read_guidelines(text: str) -> str | None:
     """At most two whole sentences of a model's answer, on one line, or None if there are none."""
-    line = one_line(text).strip("\"'*_ ")
-    sentences = re.findall(r"[^.!?]+[.!?]+", line)[:2]
-    guidelines = "".join(sentences).strip()
-    if _REFUSAL.match(line) or not 3 <= len(guidelines.split()) <= LONGEST:
-        return None
-    return guidelines
+    return sentences(text, 2, LONGEST)

@@ -7,6 +7,7 @@ import unicodedata
 from functools import lru_cache
 
 _SPACE = re.compile(r"\s+")
+_REFUSAL = re.compile(r"(sure|here|i'm sorry|as an ai|i cannot|answer [ab]\b)", re.I)
 _UNSEEN = ("Cc", "Cf", "Cs", "Co")  # control, format, half characters, private use
 
 
@@ -19,6 +20,21 @@ def quoted(text: str) -> str:
 def one_line(text: str) -> str:
     """`text` on a single line, without characters that cannot be seen."""
     return _SPACE.sub(" ", _plain(text)).strip()
+
+
+def sentences(text: str, most: int, longest: int) -> str | None:
+    """The first whole sentences of what a model wrote, on one line, or None if it wrote none.
+
+    Args:
+        text: what it wrote.
+        most: how many sentences.
+        longest: how many words they may have together.
+    """
+    line = one_line(text).strip("\"'*_ ")
+    found = "".join(re.findall(r"[^.!?]+[.!?]", line)[:most]).strip()
+    if _REFUSAL.match(line) or not 3 <= len(found.split()) <= longest:
+        return None
+    return found
 
 
 def cell(text: str) -> str:

@@ -8,7 +8,6 @@ structure). The growth is kept, step by step.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,11 +16,10 @@ import numpy as np
 from fspo.llm.asking import ask_readable
 from fspo.llm.requests import LanguageModel, Request
 from fspo.synthesis.judging import Comparison, Labeller, Reader, Verdict
-from fspo.synthesis.quoting import one_line, quoted
+from fspo.synthesis.quoting import quoted, sentences
 
 TRIES = 3
 LONGEST = 30  # words that a step adds
-_REFUSAL = re.compile(r"(sure|here|i'm sorry|as an ai|i cannot|answer [ab]\b)", re.I)
 
 Pair = tuple[str, str, str]  # question, first answer, second answer
 
@@ -118,9 +116,4 @@ def _request(c: Comparison, heads: bool) -> Request:
 
 def read_sentence(text: str) -> str | None:
     """The sentence about the person in a model's answer, or None if there is none."""
-    line = one_line(text).strip("\"'*_ ")
-    whole = re.match(r"[^.!?]+[.!?]", line)
-    if not whole or _REFUSAL.match(line):
-        return None
-    words = whole[0].split()
-    return whole[0] if 3 <= len(words) <= LONGEST else None
+    return sentences(text, 1, LONGEST)

@@ -17,12 +17,12 @@ CLEAR = 0.5  # the mean compound score of a review that could not be clearer in 
 SHORT = 10  # words in a review that could not be more concise
 LONG = 25  # words in a long review, as the personas write them
 
-_SENTENCE = re.compile(r"[^.!?…]*\w[^.!?…]*[.!?…]*")
+SENTENCE = re.compile(r"[^.!?…]*\w[^.!?…]*[.!?…]*")
 
 
 @lru_cache(maxsize=1 << 16)
 def _sentiment(text: str) -> float:
-    scores = (_analyzer().polarity_scores(s)["compound"] for s in _SENTENCE.findall(text))
+    scores = (_analyzer().polarity_scores(s)["compound"] for s in SENTENCE.findall(text))
     return fmean([*scores] or [0.0])
 
 
