@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from fspo import FspoError
-from fspo.recipe import DEMO_RECIPE, DemoRecipe, TrainRecipe, read_recipe
+from fspo.domains.described import load_described
+from fspo.recipe import DEMO_RECIPE, DemoRecipe, EngineRecipe, TrainRecipe, read_recipe
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
@@ -19,6 +20,19 @@ def test_the_committed_demo_recipe_is_valid() -> None:
     assert read_recipe(DemoRecipe, DEMO_RECIPE, {}).train.objective == "dpo"
 
 
+ENGINE = sorted(path for path in DEMO_RECIPE.parent.glob("*.yaml") if path != DEMO_RECIPE)
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=lambda path: path.stem)
+def test_the_committed_recipes_fit_their_domains(path: Path) -> None:
+    recipe = read_recipe(EngineRecipe, path, {})
+    domain = load_described(recipe.domain)
+    assert recipe.labeller != "measured" or domain.measures
+    known = {trait.name: {value.value for value in trait.values} for trait in domain.traits}
+    for trait, values in recipe.only.items():
+        assert set(values) <= known[trait]
+
+
 FAULTS = {
     "lerning_rate: 1": "unknown key 'lerning_rate'; did you mean 'learning_rate'?",
     "lora: {ranks: 4}": "unknown key 'lora.ranks'; did you mean 'rank'?",
@@ -28,6 +42,22 @@ FAULTS = {
     "- 1": "a recipe is a list of `key: value` lines",
     "a: [": "this is not YAML",
 }
+
+
+ENGINE_FAULTS = {
+    "writers: [{modl: x}]": "unknown key 'writers.0.modl'; did you mean 'model'?",
+    "writers: []": "writers: list should have at least 1 item",
+    "users: 3": "users: input should be greater than or equal to 6 (it is 3)",
+}
+
+
+@pytest.mark.parametrize("text", ENGINE_FAULTS)
+def test_faults_inside_lists_are_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(FspoError) as caught:
+        read_recipe(EngineRecipe, path, {})
+    assert ENGINE_FAULTS[text] in str(caught.value)
 
 
 @pytest.mark.parametrize("text", FAULTS)
