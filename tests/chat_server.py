@@ -31,6 +31,7 @@ class ChatServer:
             "hang", "html", "shape" or "json".
         every: n.
         key: requests with another key are refused.
+        port: where it listens; 0 for any.
         logprobs: whether it gives log-probs.
         refuses: settings that it does not know.
         text: what it answers to messages and a seed.
@@ -41,6 +42,7 @@ class ChatServer:
     faults: tuple[str, ...] = ()
     every: int = 0
     key: str = "secret-key"
+    port: int = 0
     logprobs: bool = True
     refuses: tuple[str, ...] = ()
     text: Callable[[list[dict], int], str] = expected
@@ -69,7 +71,7 @@ class ChatServer:
 
     async def _run(self, ready: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
+        server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=1024)
         self._port = server.sockets[0].getsockname()[1]
         ready.set()
         await self._stop.wait()
@@ -81,6 +83,10 @@ class ChatServer:
                 headers = dict(
                     line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line
                 )
+                if head.startswith("GET"):  # whether it is there
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+                    await writer.drain()
+                    continue
                 body = json.loads(await reader.readexactly(int(headers["content-length"])))
                 self.busy += 1
                 self.most_busy = max(self.most_busy, self.busy)

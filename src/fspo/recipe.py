@@ -82,8 +82,9 @@ class SynthesizeRecipe(Section):
 class ModelRecipe(Section):
     """A language model that writes or labels."""
 
-    kind: Literal["local", "openai"] = Field(
-        "local", description="on this machine, or on any OpenAI-compatible server, such as vLLM's"
+    kind: Literal["local", "vllm", "openai"] = Field(
+        "local",
+        description="here, here on a GPU by vLLM, or on an OpenAI-compatible server",
     )
     model: str = "smollm2-135m-instruct"
     weight: float = Field(1.0, gt=0, description="share of the work in an ensemble")
@@ -91,9 +92,9 @@ class ModelRecipe(Section):
     batch_size: int = Field(32, ge=1, description="local: answers written at once")
     base_url: str | None = Field(None, description="openai: the server; default: the client's")
     key_from: str = Field("OPENAI_API_KEY", description="openai: environment variable of the key")
-    concurrency: int = Field(32, ge=1, description="openai: requests on the wire at once")
+    concurrency: int = Field(32, ge=1, description="vllm, openai: requests at once")
     requests_per_minute: float | None = Field(None, gt=0)
-    timeout: float = Field(60.0, gt=0, description="openai: seconds to wait for an answer")
+    timeout: float = Field(60.0, gt=0, description="vllm, openai: seconds to wait for an answer")
     price_in: float = Field(0.0, ge=0, description="money for a million tokens read")
     price_out: float = Field(0.0, ge=0, description="money for a million tokens written")
 

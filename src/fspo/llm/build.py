@@ -96,7 +96,14 @@ def _endpoint(recipe: ModelRecipe, meter: Meter) -> LanguageModel:
     )
 
 
+def _vllm(recipe: ModelRecipe, meter: Meter) -> LanguageModel:
+    from fspo.llm.vllm import Vllm
+
+    return Vllm(recipe.model, concurrency=recipe.concurrency, timeout=recipe.timeout, meter=meter)
+
+
 _KINDS: dict[str, Callable[[ModelRecipe, Meter], LanguageModel]] = {
     "local": _local,
     "openai": _endpoint,
+    "vllm": _vllm,
 }
