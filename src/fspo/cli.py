@@ -92,10 +92,17 @@ def synthesize(
     _hush(quiet)
     shared = {"domain": domain, "users": users, "preferences_per_user": preferences_per_user}
     if domain == "reviews" and recipe is None:
+        if engine != "local" or any(x is not None for x in (labeller, questions, budget, preview)):
+            raise FspoError(
+                "reviews without a recipe are the demo's: its flags are --model, --titles, --users "
+                "and --preferences-per-user. For the others give --recipe recipes/reviews.yaml."
+            )
         from fspo.synthesis.run import run_reviews
 
         _show(run_reviews(shared | {"model": model, "titles": titles}, out, seed), as_json, out)
         return
+    if titles is not None:
+        raise FspoError("--titles is for the demo's reviews; here it is --questions")
     from fspo.synthesis.described import engine_recipe, run_described
 
     given = shared | {"questions": questions, "budget": budget}

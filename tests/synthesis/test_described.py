@@ -179,11 +179,20 @@ def test_what_is_wrong_with_server_or_key_is_told_in_one_line(plan, server, tmp_
 def test_settings_that_do_not_fit_are_told_before_anything_is_asked(plan, server):
     assert_told(run(plan, "--engine", "spark"), "use local or ray")
     assert_told(run(plan, "--model", "x"), "--model")
+    assert_told(run(plan, "--titles", 9), "--questions")
     change(plan, labeller="measured")
     assert_told(run(plan), "a measured labeller does not read descriptions")
     change(plan, labeler="measured")
     assert_told(run(plan), "unknown key 'labeler'; did you mean 'labeller'?")
     assert server.requests == 0
+
+
+@pytest.mark.parametrize("flag", ["--preview", "--budget", "--questions", "--labeller"])
+def test_the_demos_reviews_take_no_flags_of_the_engine(tmp_path, flag):
+    command = [sys.executable, "-m", "fspo", "synthesize", "reviews", "--out", str(tmp_path / "x")]
+    done = subprocess.run([*command, flag, "9"], capture_output=True, text=True, check=False)
+    assert_told(done, "recipes/reviews.yaml")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_preview_asks_nothing_and_writes_nothing(plan, server, tmp_path):

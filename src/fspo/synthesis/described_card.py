@@ -57,8 +57,7 @@ made with `fspo`. No user and no question is in two splits.
 - **Labels**: {judged}. Of the pairs asked about, {labels["clear"]} were clear,
   {labels["inconsistent"]} inconsistent between the two orders, {labels["unsure"]} too close and
   {labels["malformed"]} answered with something else than a letter; only clear ones are here.
-- **Users**: drawn from the traits below; a description grew by {figures["growth"]} sentences on
-  average while it was refined (`growth.jsonl`, step by step).
+- **Users**: drawn from the traits below{_grown(figures)}.
 - **Seed**: {seed}.
 
 | writer | answers |
@@ -80,6 +79,15 @@ All figures are in `checks.json`.
 Users, answers and labels are synthetic. A labeller's bias is in the labels, and what a small model
 says about the world is often wrong.
 """
+
+
+def _grown(figures: Mapping[str, Any]) -> str:
+    if "after" not in figures["entropy"]:
+        return ""
+    return (
+        f"; a description grew by {figures['growth']} sentences on average while it was refined "
+        "(`growth.jsonl`, step by step)"
+    )
 
 
 def _checked(figures: Mapping[str, Any]) -> str:
