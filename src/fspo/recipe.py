@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fspo.errors import FspoError
 
-DEMO_RECIPE = Path(__file__).parent / "recipes" / "demo.yaml"
+RECIPES = Path(__file__).parent / "recipes"
+DEMO_RECIPE = RECIPES / "demo.yaml"
 
 
 class Section(BaseModel):

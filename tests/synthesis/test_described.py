@@ -15,6 +15,8 @@ from small_domain import write_domain
 from fspo.llm.pretend import Pretend
 from fspo.llm.requests import Request
 from fspo.preferences.reading import load_preferences
+from fspo.recipe import ModelRecipe
+from fspo.synthesis.described import engine_recipe
 
 KEY = "secret-key"
 
@@ -185,6 +187,14 @@ def test_settings_that_do_not_fit_are_told_before_anything_is_asked(plan, server
     change(plan, labeler="measured")
     assert_told(run(plan), "unknown key 'labeler'; did you mean 'labeller'?")
     assert server.requests == 0
+
+
+def test_a_domain_of_ours_has_a_recipe_of_its_own():
+    plan = engine_recipe(None, {"domain": "elix", "users": 33}, None, None)
+    assert (plan.labeller, plan.users) == ("measured", 33)
+    assert engine_recipe(None, {"domain": "elix"}, "m", None).labeller == ModelRecipe(model="m")
+    measured = engine_recipe(None, {"domain": "elix"}, "m", "measured")
+    assert (measured.labeller, measured.writers[0].model) == ("measured", "m")
 
 
 @pytest.mark.parametrize("flag", ["--preview", "--budget", "--questions", "--labeller"])

@@ -145,7 +145,7 @@ class Leaning(Partial):
 
 
 def test_a_labeller_that_goes_by_position_labels_nothing(folder, tmp_path):
-    with pytest.raises(FspoError, match="every pair was dropped"):
+    with pytest.raises(FspoError, match="the labeller decides nothing"):
         run(folder, tmp_path / "out", Leaning())
     assert not (tmp_path / "out").exists()
 

@@ -93,8 +93,10 @@ def _probe(
 ) -> checks.Matrix:
     """What all users of a split say of the same pairs: (users, probes), first preferred."""
     rows: list[float] = []
+    stage.decided = 0
     for part in parts(stage.members, len(stage.probes)):
         asked = [comparison(member, probe) for member in part for probe in stage.probes]
         draws = [labeller.label(asked, draw, description) for draw in range(recipe.repeats)]
+        stage.decided += sum(verdict.outcome == "clear" for own in draws for verdict in own)
         rows += [float(np.mean([v.probability for v in own])) for own in zip(*draws, strict=True)]
     return np.array(rows).reshape(len(stage.members), len(stage.probes))

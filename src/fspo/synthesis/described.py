@@ -8,12 +8,12 @@ from time import monotonic
 from typing import Any
 
 from fspo.console import SECONDS_BETWEEN_LINES, say
-from fspo.domains.described import Described, load_described
+from fspo.domains.described import Described, described_names, load_described
 from fspo.errors import FspoError
 from fspo.llm.build import Builder
 from fspo.llm.meter import Price, Purse
 from fspo.llm.store import Store
-from fspo.recipe import EngineRecipe, read_recipe
+from fspo.recipe import RECIPES, EngineRecipe, read_recipe
 from fspo.synthesis.embedding import MiniLM
 from fspo.synthesis.engine import make
 from fspo.synthesis.judging import Labeller, MeasuredLabeller, ModelLabeller
@@ -26,7 +26,7 @@ def engine_recipe(
     """The recipe in `path`, or the defaults, with `settings` over it.
 
     Args:
-        path: a recipe (YAML), or None.
+        path: a recipe (YAML), or None: one of our domains then has its own, if no model is given.
         settings: what wins over it; None means not given.
         model: who writes, thinks and labels, where there is no recipe.
         labeller: "measured", or the model that labels in the place of whoever would.
@@ -38,6 +38,10 @@ def engine_recipe(
         raise FspoError("--model: the recipe says who writes and labels; change it there")
     everyone = {"model": model} if model else None
     roles: dict[str, Any] = {}
+    name = settings.get("domain")
+    if path is None and model is None and name in described_names():
+        own = RECIPES / f"{name}.yaml"
+        path = own if own.is_file() else None
     if everyone:
         roles = {"writers": [everyone], "thinker": everyone, "labeller": everyone}
     if labeller is not None:

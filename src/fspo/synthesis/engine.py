@@ -64,6 +64,13 @@ def make(
     stages = prepare(recipe, domain, cast, embedder, seed)
     for split, stage in stages.items():
         settle(recipe, domain, cast, stage, split, seed)
+        if stage.members and not stage.decided:
+            raise FspoError(
+                f"the labeller decides nothing: not one of the {len(stage.probes)} pairs that "
+                f"the users of the {split} split were compared by got a clear label. Take a "
+                "stronger labeller, a smaller margin, or, where the domain has measures, "
+                "`--labeller measured`."
+            )
     tally, each = Tally(), recipe.preferences_per_user
     with stream_preferences(out, COLUMNS) as stream:
         members = [member for split in SPLITS for member in stages[split].members]

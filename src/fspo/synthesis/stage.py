@@ -40,6 +40,7 @@ class Stage:
         probes: pairs that all of its users are asked about, to compare them.
         probabilities: of shape (users, probes), before and after refinement: that the first
             answer is preferred.
+        decided: how many labels of the probes were clear, when they were last asked for.
     """
 
     questions: list[Question]
@@ -47,6 +48,7 @@ class Stage:
     answers: Answers
     probes: list[Draw]
     probabilities: dict[str, checks.Matrix] = field(default_factory=dict)
+    decided: int = 0
 
 
 def own_pairs(member: Member, stage: Stage, seed: int) -> Iterator[Draw]:
