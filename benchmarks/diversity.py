@@ -28,13 +28,17 @@ from fspo.synthesis.embedding import MiniLM
 from fspo.synthesis.personas import seed_personas
 from fspo.synthesis.prompts import Question
 
-# What the paper says of each way, with models of 27B and 70B parameters.
-WAYS: dict[str, tuple[str, Sequence[float], float]] = {
+# How answers differ, the temperatures of the members, and the paper's mean, with models of 27B and
+# 70B parameters.
+WAYS: dict[str, tuple[str, Sequence[float], float | None]] = {
     "one model, temperature 0.3": ("none", [0.3], 0.96),
+    "one model, temperature 0.7": ("none", [0.7], None),
     "one model, temperature 1.0": ("none", [1.0], 0.94),
-    "persona steering": ("personas", [1.0], 0.81),
-    "views": ("views", [1.0], 0.78),
-    "ensemble and views": ("views", [0.8, 1.0, 1.3], 0.71),
+    "persona steering, temperature 0.7": ("personas", [0.7], None),
+    "persona steering, temperature 1.0": ("personas", [1.0], 0.81),
+    "views, temperature 0.7": ("views", [0.7], None),
+    "views, temperature 1.0": ("views", [1.0], 0.78),
+    "ensemble and views": ("views", [0.7, 1.0, 1.3], 0.71),
 }
 
 
