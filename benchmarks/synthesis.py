@@ -42,7 +42,7 @@ ROOT = Path(__file__).parent.parent
 USERS = 1500
 SIZES = {"100,000": 67, "a million": 667}  # preferences of each user
 LATENCY = 0.2
-CONCURRENCY = 64
+CONCURRENCY = 32  # the default of a recipe
 
 
 class Decided(Pretend):
@@ -152,9 +152,9 @@ def over_http() -> dict[str, Any]:
     """How busy a faulty server is kept by a whole run: views, answers, refinement, labels."""
     recipe = EngineRecipe(
         domain="roleplay",
-        users=300,
+        users=200,
         questions=300,
-        preferences_per_user=200,
+        preferences_per_user=150,
         refinements=4,
         remakes=0,
     )

@@ -112,6 +112,7 @@ class Endpoint:
         client, wire = self._client(), Wire(self._concurrency, self._pause)
         waiting = enumerate(requests)
         tasks: dict[asyncio.Task[Reply], int] = {}
+        ended: asyncio.Queue[asyncio.Task[Reply]] = asyncio.Queue()
         fault: BaseException | None = None
         try:
             while True:
@@ -119,11 +120,14 @@ class Endpoint:
                     if (following := next(waiting, None)) is None:
                         break
                     place, request = following
-                    tasks[loop.create_task(self._reply(client, wire, request))] = place
+                    task = loop.create_task(self._reply(client, wire, request))
+                    task.add_done_callback(ended.put_nowait)
+                    tasks[task] = place
                 if not tasks:
                     break
-                first = asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                done, _ = loop.run_until_complete(first)
+                done = [loop.run_until_complete(ended.get())]
+                while not ended.empty():
+                    done.append(ended.get_nowait())
                 replies = []
                 for task in done:
                     place, error = tasks.pop(task), task.exception()

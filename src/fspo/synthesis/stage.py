@@ -16,7 +16,7 @@ from fspo.synthesis.pairing import Draw, pairs
 from fspo.synthesis.population import Member
 from fspo.synthesis.prompts import Question
 
-AT_ONCE = 8000  # comparisons that are held in memory
+AT_ONCE = 16_000  # comparisons that are held in memory
 
 Answers = dict[str, list[Answer]]  # by the question's text
 
