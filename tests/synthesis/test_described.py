@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +46,7 @@ def _server() -> Iterator[ChatServer]:
 def server(_server: ChatServer) -> ChatServer:
     _server.text, _server.share, _server.logprobs = words, share, True
     _server.faults, _server.every, _server.requests = (), 0, 0
+    _server.latency = 0.0
     _server.answered.clear()
     return _server
 
@@ -91,7 +94,14 @@ def run(plan: Path, *flags: object, key: str | None = KEY) -> subprocess.Complet
     command += ["--recipe", str(plan), "--out", str(plan.parent / "out"), *map(str, flags)]
     environment = {name: value for name, value in os.environ.items() if name != "SERVER_KEY"}
     environment |= {"SERVER_KEY": key} if key else {}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
+
+
+def run(plan: Path, *flags: object, key: str | None = KEY) -> subprocess.CompletedProcess[str]:
+    process = start(plan, *flags, key=key)
+    said, faults = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, said, faults)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -149,14 +159,41 @@ def test_faults_of_the_server_change_no_byte(plan, server, tmp_path, whole):
     assert server.answered == whole["asked"]
 
 
-def test_a_cluster_writes_the_very_same_dataset(plan, server, tmp_path, whole):
+def ray_workers() -> set[int]:
+    """The processes of Ray's workers that hold our class."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if line.startswith("ray::") and "Worker" in line:
+            found.add(int(path.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for Ray's workers in /proc")
+def test_a_cluster_of_which_a_worker_is_killed_writes_the_very_same_dataset(
+    plan, server, tmp_path, whole
+):
     pytest.importorskip("ray")
-    done = run(plan, "--engine", "ray", "--workers", 2)
-    assert done.returncode == 0, done.stderr
+    server.latency = 0.02
+    process = start(plan, "--engine", "ray", "--workers", 2)
+    killed = 0
+    while process.poll() is None and not killed:
+        time.sleep(0.02)
+        if server.requests > 100 and (workers := ray_workers()):
+            killed = min(workers)
+            os.kill(killed, signal.SIGKILL)
+    said, faults = process.communicate()
+    assert process.returncode == 0, faults
+    assert killed, said
     assert contents(tmp_path / "out") == whole["files"]
-    assert server.answered == whole["asked"]
-    assert "INFO" not in done.stderr
-    assert "WARNING" not in done.stderr
+    assert server.answered.keys() == whole["asked"].keys()
+    # What the dead worker had on the wire is asked again, and nothing else.
+    assert sum(server.answered.values()) - len(server.answered) <= 32
+    assert "INFO" not in faults
+    assert "WARNING" not in faults
 
 
 def test_a_server_without_log_probs_labels_by_its_letters(plan, server, tmp_path):
