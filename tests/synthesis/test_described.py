@@ -88,7 +88,7 @@ def change(plan: Path, **settings: object) -> None:
     plan.write_text(yaml.safe_dump(given | settings), encoding="utf-8")
 
 
-def run(plan: Path, *flags: object, key: str | None = KEY) -> subprocess.CompletedProcess[str]:
+def start(plan: Path, *flags: object, key: str | None = KEY) -> subprocess.Popen[str]:
     domain = yaml.safe_load(plan.read_text(encoding="utf-8"))["domain"]
     command = [sys.executable, "-m", "fspo", "synthesize", domain]
     command += ["--recipe", str(plan), "--out", str(plan.parent / "out"), *map(str, flags)]
