@@ -4,9 +4,9 @@
 
 Users of the roleplay domain are put to the same pairs before and after their descriptions were
 refined, in both orders. A labeller that reads gives an entropy well under log 2 = 0.693 nats and a
-lean near 0. Replies are kept in a file: a second run costs nothing. With `--by likelihood` nobody is
-asked: the answer is preferred whose log-probability gains more by the user's description. What is
-printed is JSON.
+lean near 0. With `--by likelihood` nobody is asked: the answer is preferred whose log-probability
+gains more by the user's description. Replies are kept in a file: a second run costs nothing. What
+is printed is JSON.
 """
 
 from __future__ import annotations
