@@ -34,8 +34,10 @@ WAYS: dict[str, tuple[str, Sequence[float], float | None]] = {
     "one model, temperature 0.3": ("none", [0.3], 0.96),
     "one model, temperature 0.7": ("none", [0.7], None),
     "one model, temperature 1.0": ("none", [1.0], 0.94),
+    "persona steering, temperature 0.3": ("personas", [0.3], None),
     "persona steering, temperature 0.7": ("personas", [0.7], None),
     "persona steering, temperature 1.0": ("personas", [1.0], 0.81),
+    "views, temperature 0.3": ("views", [0.3], None),
     "views, temperature 0.7": ("views", [0.7], None),
     "views, temperature 1.0": ("views", [1.0], 0.78),
     "ensemble and views": ("views", [0.7, 1.0, 1.3], 0.71),
@@ -45,22 +47,24 @@ WAYS: dict[str, tuple[str, Sequence[float], float | None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="where to write what is printed")
+    parser.add_argument("--only", default="", help="the ways whose names contain this")
     parser.add_argument("--questions", type=int, default=30)
     parser.add_argument("--answers", type=int, default=6)
     arguments = parser.parse_args()
     from training import machine  # beside this file
 
     roleplay = load_described("roleplay")
-    generator = np.random.default_rng(0)
     topics = list(roleplay.questions)
     questions = [
         Question(roleplay.questions[topics[n % len(topics)]][n // len(topics)], "", "curated")
         for n in range(arguments.questions)
     ]
-    personas = seed_personas(roleplay, 50, generator)
+    personas = seed_personas(roleplay, 50, np.random.default_rng(0))
     model = LocalChat("smollm2-135m-instruct", lambda: LocalModel(*load_model()))
     found: dict[str, Any] = {}
     for name, (diversity, temperatures, papers) in WAYS.items():
+        if arguments.only not in name:
+            continue
         start = time.perf_counter()
         answers = write_answers(
             roleplay.model_copy(update={"diversity": diversity}),
@@ -70,7 +74,7 @@ def main() -> None:
             each=arguments.answers,
             views=arguments.answers,
             max_tokens=90,
-            generator=generator,
+            generator=np.random.default_rng(1),
         )
         found[name] = {
             **similarity(answers, MiniLM()),
