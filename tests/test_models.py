@@ -27,6 +27,7 @@ def test_a_folder_with_and_without_an_adapter(folder: Path, tmp_path: Path) -> N
     model, tokenizer = load_model(str(folder))
     ids = torch.tensor([tokenizer("abc")["input_ids"]])
     plain = small_model()(ids).logits
+    assert model.dtype == torch.float32  # on every CPU, also on those that are good at bfloat16
     torch.testing.assert_close(model(ids).logits, plain)
     assert tokenizer.model_max_length == 4096
     adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj"], init_lora_weights=False))

@@ -23,7 +23,6 @@ from fspo.errors import FspoError
 from fspo.files import replacing_folder
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EMBEDDED = "smollm2-135m-instruct"
@@ -44,9 +43,10 @@ def load_model(
         adapter: a folder with a LoRA adapter to put on top of `name`.
 
     Returns:
-        The model, in evaluation mode, and its tokenizer. The dtype is what this machine is fast
-        at: bfloat16 where it is supported in hardware, else float32. The tokenizer's
-        `model_max_length` is never more than the positions that the model has.
+        The model, in evaluation mode, and its tokenizer. On a GPU that has it the dtype is
+        bfloat16; on a CPU it is float32, so that every CPU gives the same results (bfloat16 is
+        emulated on most of them, and crawls). The tokenizer's `model_max_length` is never more
+        than the positions that the model has.
 
     Raises:
         FspoError: if there is no such model, it has no safetensors weights, or it cannot be
@@ -62,10 +62,13 @@ def load_model(
         name, adapter = _base_of(folder), folder
     place = str(embedded_model()) if name == EMBEDDED else name
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    short = device == "cuda" and torch.cuda.is_bf16_supported()
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
         model = AutoModelForCausalLM.from_pretrained(
-            place, dtype=fast_dtype(device), use_safetensors=True
+            place,
+            dtype=torch.bfloat16 if short else torch.float32,
+            use_safetensors=True,
         )
     except (OSError, ValueError, KeyError) as error:
         raise FspoError(
@@ -80,15 +83,6 @@ def load_model(
     if adapter is not None:
         model = _with_adapter(model, Path(adapter))
     return model.to(device).eval(), tokenizer
-
-
-def fast_dtype(device: str) -> torch.dtype:
-    """bfloat16 where the hardware has it, else float32 (elsewhere it is emulated, and crawls)."""
-    import torch
-
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
 def embedded_model(cache: Path | None = None) -> Path:
