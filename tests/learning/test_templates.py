@@ -52,3 +52,11 @@ def test_the_paper_layout_is_the_released_one() -> None:
     assert block.lead.startswith(start + "## Dispreferred Response\nb\n\n# Task\n")
     assert block.lead.endswith("\n\n## Question\nq2\n\n## Preferred Response\n")
     assert block[1:] == ("c", "d")
+
+
+def test_in_the_chain_a_question_is_not_written_twice_running() -> None:
+    pairs = [Preference("q", "a", "b"), Preference("q", "c", "d"), Preference("r", "e", "f")]
+    first, second, third = (block.lead for block in blocks(pairs, "chain"))
+    assert first.endswith("## Question\nq\n\n## Preferred Response\n")
+    assert second == "\n\n## Preferred Response\n"
+    assert third == "\n\n## Question\nr\n\n## Preferred Response\n"

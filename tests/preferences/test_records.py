@@ -38,6 +38,26 @@ def test_unknown_users_and_single_preferences_are_named() -> None:
         dataset(["a", "a"]).episode("ann", shots=1)
 
 
+def test_one_question_for_everybody_never_repeats_a_response() -> None:
+    rows = [Preference("q", f"good {k}", f"bad {k}") for k in range(6)]
+    rows += [Preference("q", "good 0", "bad 1"), Preference("q", "good 2", "bad 0")]
+    preferences = Preferences({"ann": rows})
+    for seed in range(30):
+        drawn = preferences.draw("ann", 9, seed).preferences
+        responses = [text for p in drawn for text in (p.chosen, p.rejected)]
+        assert len(set(responses)) == len(responses)
+        assert 4 <= len(drawn) <= 6
+    with pytest.raises(FspoError, match="an episode of 8 shots needs 9"):
+        preferences.episode("ann", shots=8)
+
+
+def test_prompts_come_again_only_when_there_are_no_others() -> None:
+    rows = [Preference(f"q{k % 3}", f"good {k}", f"bad {k}") for k in range(9)]
+    drawn = Preferences({"ann": rows}).episode("ann", shots=4, seed=1).preferences
+    assert len({p.prompt for p in drawn[:3]}) == 3
+    assert len({p.chosen for p in drawn}) == 5
+
+
 def test_splits() -> None:
     pair = [Preference("q", "a", "b")]
     users = [User("ann", split="train"), User("bob", split="test")]

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from fspo.learning.tree import EpisodeTree, Ints
+from fspo.learning.growing import Ints
+from fspo.learning.tree import EpisodeTree
 
 
 class TreeBatch:

@@ -21,7 +21,7 @@ class EpisodeDataset:
     """`recipe.episodes` trees; the i-th depends on the seed and i alone, so a run can resume.
 
     Users take turns in random order. A user with fewer preferences than an episode wants gives a
-    shorter one; a user with a single preference is left out.
+    shorter one; a user without any for a shot is left out, where there are to be shots.
     """
 
     def __init__(
@@ -30,12 +30,13 @@ class EpisodeDataset:
         self._preferences = preferences
         self._tokenizer = tokenizer
         self._recipe = recipe
-        self._lengths = {
-            user: min(recipe.shots + 1, len({p.prompt for p in rows}))
-            for user, rows in preferences.by_user.items()
-        }
-        self.users = sorted(u for u, length in self._lengths.items() if length >= 2)
-        self.left_out = len(self._lengths) - len(self.users)
+        needed = min(2, recipe.shots + 1)
+        self.users = sorted(
+            user
+            for user in preferences.by_user
+            if len(preferences.draw(user, needed, recipe.seed).preferences) == needed
+        )
+        self.left_out = len(preferences.by_user) - len(self.users)
         if not self.users:
             raise FspoError(
                 f"{preferences.source or 'preferences'}: no user has preferences on two different "
@@ -64,8 +65,7 @@ class EpisodeDataset:
         order = np.random.default_rng([self._recipe.seed, turn]).permutation(len(self.users))
         first = order[order % together == 0][place]
         user = self.users[min(first + member, len(self.users) - 1)]
-        shots = self._lengths[user] - 1
-        return self._preferences.episode(user, shots, seed=[self._recipe.seed, drawn])
+        return self._preferences.draw(user, self._recipe.shots + 1, [self._recipe.seed, drawn])
 
 
 def training_preferences(preferences: Preferences, split: str) -> Preferences:

@@ -64,15 +64,22 @@ def before_next_heading(text: str) -> str:
 
 
 def chain(preferences: Sequence[Preference]) -> list[Block]:
-    """One block for each preference: its context is all that comes before it in the chain."""
+    """One block for each preference: its context is all that comes before it in the chain.
+
+    A question that is the one before it over again is not written again: where everybody is asked
+    the same, as in a poll, that halves what is to be read.
+    """
     return [
-        Block(
-            lead=("\n\n" if k else _CHAIN_OPENING) + QUESTION + neutralize(p.prompt) + PREFERRED,
-            chosen=neutralize(p.chosen),
-            rejected=neutralize(p.rejected),
-        )
-        for k, p in enumerate(preferences)
+        Block(_chain_lead(before, p.prompt), neutralize(p.chosen), neutralize(p.rejected))
+        for before, p in zip([None, *(p.prompt for p in preferences)], preferences, strict=False)
     ]
+
+
+def _chain_lead(before: str | None, prompt: str) -> str:
+    if prompt == before:
+        return PREFERRED
+    opening = _CHAIN_OPENING if before is None else "\n\n"
+    return opening + QUESTION + neutralize(prompt) + PREFERRED
 
 
 def paper(preferences: Sequence[Preference]) -> list[Block]:

@@ -56,7 +56,7 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
     model, frozen, tokenizer = _policy_and_reference(recipe)
     episodes = EpisodeDataset(preferences, tokenizer, recipe)
     if episodes.left_out:
-        say(f"{episodes.left_out} users with preferences on a single prompt are left out")
+        say(f"{episodes.left_out} users with a single preference are left out")
     trainer = FspoTrainer(
         TreeModel(model),
         objective=recipe.objective,

@@ -15,34 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from fspo.errors import FspoError
-from fspo.learning.templates import DISPREFERRED, Block, blocks, neutralize
+from fspo.learning.growing import Growing, Ints, Pair, Reader, Response, Tokens, read_pairs
+from fspo.learning.templates import blocks
 from fspo.preferences.records import Episode, Preference
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-Tokens = list[int]
-Ints = npt.NDArray[np.int64]
-
-
-class Response(NamedTuple):
-    """A response in a tree.
-
-    Attributes:
-        start: the position of its first token.
-        tokens: its token ids, end-of-text included.
-        rows: the indices of the tree's tokens that predict them, one for each.
-    """
-
-    start: int
-    tokens: Tokens
-    rows: Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +73,13 @@ class EpisodeTree:
         Raises:
             FspoError: if the episode is empty, or its last preference does not fit alone.
         """
-        read = _Reader(tokenizer)
+        read = Reader(tokenizer)
         limit = max_length or tokenizer.model_max_length
         preferences = list(episode.preferences)
         if not preferences:
             raise FspoError(f"user {episode.user_id!r}: an episode needs at least one preference")
         for dropped in range(len(preferences)):
-            pairs = _pairs(blocks(preferences[dropped:], template), read)
+            pairs = read_pairs(blocks(preferences[dropped:], template), read)
             tree = _grow(episode.user_id, pairs, read, dropped)
             if tree.longest_path <= limit:
                 return tree
@@ -120,16 +104,16 @@ class EpisodeTree:
 
         Arguments and faults are as in `from_episode`; the responses are the candidates in order.
         """
-        read = _Reader(tokenizer)
+        read = Reader(tokenizer)
         answers = read.responses(candidates)
         room = max(len(answer) for answer in answers)
         context, dropped = context_tokens(
             user_id, shots, prompt, tokenizer, template, max_length, room
         )
-        growing = _Growing(context)
+        growing = Growing(context)
         for answer in answers:
-            growing.leave_with(answer)
-        return growing.finish(user_id, dropped)
+            growing.leave_with([], answer)
+        return cls(user_id, *growing.finish(), dropped)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -194,11 +178,11 @@ def context_tokens(
     Raises:
         FspoError: if the prompt does not fit even without shots.
     """
-    read = _Reader(tokenizer)
+    read = Reader(tokenizer)
     limit = max_length or tokenizer.model_max_length
     for dropped in range(len(shots) + 1):
         asked = [*shots[dropped:], Preference(prompt, "", "")]
-        *earlier, last = _pairs(blocks(asked, template), read)
+        *earlier, last = read_pairs(blocks(asked, template), read)
         before = [token for pair in earlier for token in pair.as_shot(read)]
         context = [*read.start, *before, *last.lead]
         if len(context) + room <= limit:
@@ -209,104 +193,12 @@ def context_tokens(
     )
 
 
-class _Reader:
-    """Turns text into token ids; special tokens come only from us, never from the text."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
-        self.end: int = tokenizer.eos_token_id
-        # Whatever this tokenizer puts at the start of a text (a beginning-of-text token, or
-        # nothing); an end token that some tokenizers add is ours to place.
-        self.start: Tokens = [t for t in tokenizer("")["input_ids"] if t != self.end]
-        self.link: Tokens = self.texts([DISPREFERRED])[0]
-
-    def texts(self, texts: Sequence[str]) -> list[Tokens]:
-        ids: list[Tokens] = self._tokenizer(
-            list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False
-        )["input_ids"]
-        return ids
-
-    def responses(self, responses: Sequence[str]) -> list[Tokens]:
-        return [[*ids, self.end] for ids in self.texts([neutralize(r) for r in responses])]
-
-
-class _Pair(NamedTuple):
-    """A block as tokens: what leads up to it, and both responses with their end token."""
-
-    lead: Tokens
-    chosen: Tokens
-    rejected: Tokens
-
-    def as_shot(self, read: _Reader) -> Tokens:
-        return [*self.lead, *self.chosen, *read.link, *self.rejected]
-
-
-def _pairs(written: Sequence[Block], read: _Reader) -> list[_Pair]:
-    # One call for all texts: a tokenizer's overhead is in the call, not in the text.
-    ids = read.texts([text for block in written for text in block])
-    return [
-        _Pair(lead, [*chosen, read.end], [*rejected, read.end])
-        for lead, chosen, rejected in zip(ids[0::3], ids[1::3], ids[2::3], strict=True)
-    ]
-
-
-def _grow(user_id: str, pairs: Sequence[_Pair], read: _Reader, dropped: int) -> EpisodeTree:
-    growing = _Growing(read.start)
+def _grow(user_id: str, pairs: Sequence[Pair], read: Reader, dropped: int) -> EpisodeTree:
+    growing = Growing(read.start)
     for pair in pairs:
         growing.chain += pair.lead
         growing.target(pair)
         if pair is not pairs[-1]:
             growing.chain += [*read.link, *pair.rejected]
     growing.chain.pop()  # the last end token is predicted, but predicts nothing
-    return growing.finish(user_id, dropped)
-
-
-class _Growing:
-    """A tree while it is built: the chain so far, and the branches that have left it."""
-
-    def __init__(self, chain: Tokens) -> None:
-        self.chain = list(chain)
-        self._branches: list[tuple[int, Tokens]] = []  # where it leaves, its tokens
-        self._responses: list[tuple[int, int, Tokens]] = []  # branch, start, tokens
-
-    def target(self, pair: _Pair) -> None:
-        """Puts the chosen response on the chain, and the rejected one on a branch beside it."""
-        self._responses.append((0, len(self.chain), pair.chosen))
-        self.leave_with(pair.rejected)
-        self.chain += pair.chosen
-
-    def leave_with(self, response: Tokens) -> None:
-        """Puts a response on a branch that leaves the chain here."""
-        self._branches.append((len(self.chain), response[:-1]))
-        self._responses.append((len(self._branches), len(self.chain), response))
-
-    def finish(self, user_id: str, dropped: int) -> EpisodeTree:
-        tokens = list(self.chain)
-        positions = list(range(len(self.chain)))
-        branch = [0] * len(self.chain)
-        begins = [0]
-        for number, (leave, ids) in enumerate(self._branches, 1):
-            begins.append(len(tokens))
-            tokens += ids
-            positions += range(leave, leave + len(ids))
-            branch += [number] * len(ids)
-        responses = [
-            Response(start, ids, _rows(start, len(ids), begins[number] if number else start))
-            for number, start, ids in self._responses
-        ]
-        leaves = [len(self.chain), *(leave for leave, _ in self._branches)]
-        return EpisodeTree(
-            user_id=user_id,
-            tokens=np.asarray(tokens, np.int64),
-            positions=np.asarray(positions, np.int64),
-            branch=np.asarray(branch, np.int64),
-            leaves=np.asarray(leaves, np.int64),
-            responses=responses,
-            dropped=dropped,
-        )
-
-
-def _rows(start: int, length: int, begin: int) -> Tokens:
-    # A response's first token is predicted by the chain's token before it, each further one by
-    # the response's own token before it, which are stored from index `begin` on.
-    return [start - 1, *range(begin, begin + length - 1)]
+    return EpisodeTree(user_id, *growing.finish(), dropped)

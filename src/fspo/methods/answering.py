@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from fspo.preferences.records import Preference, User
 
 if TYPE_CHECKING:
+    from fspo.learning.growing import Tokens
     from fspo.learning.policy import Policy
-    from fspo.learning.tree import Tokens
     from fspo.llm.local import LocalModel
     from fspo.recipe import EvaluateRecipe
 

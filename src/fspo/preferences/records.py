@@ -88,6 +88,10 @@ class Preferences:
     def episode(self, user_id: str, shots: int = 8, seed: int | Sequence[int] = 0) -> Episode:
         """Draws `shots` + 1 of a user's preferences in random order, no prompt twice.
 
+        Only where a user has too few prompts for that (some data sets ask everybody the same
+        question) do prompts come again, and then never with a response that was drawn before:
+        what is to be predicted must not stand among the shots.
+
         Args:
             user_id: whose preferences.
             shots: how many come before the last one, which is the target.
@@ -96,20 +100,42 @@ class Preferences:
         Raises:
             FspoError: if the user is unknown, or has preferences on too few different prompts.
         """
+        drawn = self.draw(user_id, shots + 1, seed)
+        if len(drawn.preferences) <= shots:
+            raise FspoError(
+                f"{self.source or 'preferences'}: user {user_id!r} has preferences on "
+                f"{len(drawn.preferences)} different prompts or responses; an episode of {shots} "
+                f"shots needs {shots + 1}. Ask for fewer shots, or leave this user out."
+            )
+        return drawn
+
+    def draw(self, user_id: str, most: int, seed: int | Sequence[int]) -> Episode:
+        """Like `episode`, but shorter where a user has less than `most` preferences to give.
+
+        Raises:
+            FspoError: if the user is unknown.
+        """
         if user_id not in self.by_user:
             raise FspoError(f"{self.source or 'preferences'}: there is no user {user_id!r}")
-        generator = np.random.default_rng(seed)
         rows = self.by_user[user_id]
-        drawn: list[Preference] = []
-        prompts: set[str] = set()
-        for index in generator.permutation(len(rows)):
-            if rows[index].prompt not in prompts:
-                prompts.add(rows[index].prompt)
-                drawn.append(rows[index])
-            if len(drawn) == shots + 1:
-                return Episode(user_id, drawn)
-        raise FspoError(
-            f"{self.source or 'preferences'}: user {user_id!r} has preferences on {len(drawn)} "
-            f"different prompts; an episode of {shots} shots needs {shots + 1}. "
-            "Ask for fewer shots, or leave this user out."
-        )
+        order = np.random.default_rng(seed).permutation(len(rows))
+        return Episode(user_id, _without_repetition([rows[index] for index in order], most))
+
+
+def _without_repetition(rows: Sequence[Preference], count: int) -> list[Preference]:
+    """The first `count` of `rows` without repetition: of prompts, or else of responses."""
+    prompts: set[str] = set()
+    drawn: list[Preference] = []
+    others: list[Preference] = []
+    for row in rows:
+        (others if row.prompt in prompts else drawn).append(row)
+        prompts.add(row.prompt)
+    drawn = drawn[:count]
+    responses = {text for row in drawn for text in (row.chosen, row.rejected)}
+    for row in others:
+        if len(drawn) == count:
+            break
+        if row.chosen not in responses and row.rejected not in responses:
+            responses |= {row.chosen, row.rejected}
+            drawn.append(row)
+    return drawn

@@ -1,0 +1,147 @@
+"""How a tree grows: texts become token ids, a chain is laid, and branches leave it.
+
+It knows the template's blocks and a tokenizer; what is done with a tree is for others to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fspo.learning.templates import DISPREFERRED, Block, neutralize
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Tokens = list[int]
+Ints = npt.NDArray[np.int64]
+
+
+class Response(NamedTuple):
+    """A response in a tree.
+
+    Attributes:
+        start: the position of its first token.
+        tokens: its token ids, end-of-text included.
+        rows: the indices of the tree's tokens that predict them, one for each.
+    """
+
+    start: int
+    tokens: Tokens
+    rows: Tokens
+
+
+class Reader:
+    """Turns text into token ids; special tokens come only from us, never from the text."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self.end: int = tokenizer.eos_token_id
+        # Whatever this tokenizer puts at the start of a text (a beginning-of-text token, or
+        # nothing); an end token that some tokenizers add is ours to place.
+        self.start: Tokens = [t for t in tokenizer("")["input_ids"] if t != self.end]
+        self.link: Tokens = self.texts([DISPREFERRED])[0]
+
+    def texts(self, texts: Sequence[str]) -> list[Tokens]:
+        """The token ids of each text."""
+        ids: list[Tokens] = self._tokenizer(
+            list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False
+        )["input_ids"]
+        return ids
+
+    def responses(self, responses: Sequence[str]) -> list[Tokens]:
+        """Responses as they are priced: neutralized, with an end token."""
+        return [[*ids, self.end] for ids in self.texts([neutralize(r) for r in responses])]
+
+
+class Pair(NamedTuple):
+    """A block as tokens: what leads up to it, and both responses with their end token."""
+
+    lead: Tokens
+    chosen: Tokens
+    rejected: Tokens
+
+    def as_shot(self, read: Reader) -> Tokens:
+        """The pair as an example: both responses, one after the other."""
+        return [*self.lead, *self.chosen, *read.link, *self.rejected]
+
+
+def read_pairs(written: Sequence[Block], read: Reader) -> list[Pair]:
+    """Each block's tokens."""
+    # One call for all texts: a tokenizer's overhead is in the call, not in the text.
+    ids = read.texts([text for block in written for text in block])
+    return [
+        Pair(lead, [*chosen, read.end], [*rejected, read.end])
+        for lead, chosen, rejected in zip(ids[0::3], ids[1::3], ids[2::3], strict=True)
+    ]
+
+
+class Grown(NamedTuple):
+    """A tree's arrays; what they mean stands at `EpisodeTree`."""
+
+    tokens: Ints
+    positions: Ints
+    branch: Ints
+    leaves: Ints
+    responses: list[Response]
+
+
+class Growing:
+    """A tree while it is built: the chain so far, and the branches that have left it."""
+
+    def __init__(self, chain: Tokens) -> None:
+        self.chain = list(chain)
+        self._branches: list[tuple[int, Tokens]] = []  # where it leaves, its tokens
+        self._responses: list[tuple[int, int, Tokens]] = []  # branch, start, tokens
+
+    def target(self, pair: Pair) -> None:
+        """Puts the chosen response on the chain, and the rejected one on a branch beside it."""
+        self._responses.append((0, len(self.chain), pair.chosen))
+        self.leave_with([], pair.rejected)
+        self.chain += pair.chosen
+
+    def leave_with(self, lead: Tokens, response: Tokens) -> None:
+        """Puts a response, behind what leads up to it, on a branch that leaves the chain here."""
+        self._branches.append((len(self.chain), [*lead, *response[:-1]]))
+        start = len(self.chain) + len(lead)
+        self._responses.append((len(self._branches), start, response))
+
+    def finish(self) -> Grown:
+        """The arrays: the chain, then the branches in the order in which they left it."""
+        tokens = list(self.chain)
+        positions = list(range(len(self.chain)))
+        branch = [0] * len(self.chain)
+        begins = [0]  # where each branch is stored
+        for number, (leave, ids) in enumerate(self._branches, 1):
+            begins.append(len(tokens))
+            tokens += ids
+            positions += range(leave, leave + len(ids))
+            branch += [number] * len(ids)
+        leaves = [len(self.chain), *(leave for leave, _ in self._branches)]
+        responses = [
+            Response(start, ids, _rows(start, len(ids), begins[number], number and leaves[number]))
+            for number, start, ids in self._responses
+        ]
+        return Grown(
+            np.asarray(tokens, np.int64),
+            np.asarray(positions, np.int64),
+            np.asarray(branch, np.int64),
+            np.asarray(leaves, np.int64),
+            responses,
+        )
+
+
+def _rows(start: int, length: int, begin: int, leave: int) -> Tokens:
+    """Where the tokens stand that predict a response: each one right before the next on its path.
+
+    Args:
+        start: the position of the response's first token.
+        length: how many tokens it has.
+        begin: where its branch is stored; 0 for the chain.
+        leave: the position at which its branch leaves the chain; 0 for the chain.
+    """
+    positions = range(start - 1, start + length - 1)
+    return [begin + at - leave if at >= leave else at for at in positions]
