@@ -25,6 +25,12 @@ app.add_typer(data_app, name="data")
 Seed = Annotated[int, typer.Option(help="Everything random depends on it.", min=0)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+HoldoutUsers = Annotated[
+    float | None, typer.Option(help="A share of users that training does not see.")
+]
+HoldoutPrompts = Annotated[
+    float | None, typer.Option(help="A share of prompts that training does not see.")
+]
 Text = str | None
 
 
@@ -133,6 +139,8 @@ def train(
     shots: int | None = None,
     episodes: int | None = None,
     learning_rate: float | None = None,
+    holdout_users: HoldoutUsers = None,
+    holdout_prompts: HoldoutPrompts = None,
     seed: int | None = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from a checkpoint.")] = False,
     quiet: Quiet = False,
@@ -158,29 +166,34 @@ _TRAIN_FLAGS = (
     "shots",
     "episodes",
     "learning_rate",
+    "holdout_users",
+    "holdout_prompts",
     "seed",
 )
 
 
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Option(help="A preference dataset with its users split.")],
-    policy: Annotated[Path, typer.Option(help="The folder that `fspo train` wrote.")],
+    data: Annotated[str, typer.Option(help="A preference dataset: folder, file or hub id.")],
+    policy: Annotated[list[str], typer.Option(help="What `fspo train` wrote, or NAME=FOLDER.")],
     out: Annotated[Path, typer.Option(help="Folder for results.json and the answers.")],
     recipe: Annotated[Path | None, typer.Option(help="What is measured (YAML).")] = None,
-    judge: Annotated[Text, typer.Option(help="The domain whose measures judge.")] = None,
+    judge: Annotated[Text, typer.Option(help="The domain whose measures judge, or none.")] = None,
+    holdout_users: HoldoutUsers = None,
+    holdout_prompts: HoldoutPrompts = None,
     shots: int | None = None,
     users: int | None = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure preference accuracy by shots, and win rates over the base model."""
+    """Measure preference accuracy by shots and, with a judge, win rates over the base model."""
     from fspo.evaluation.evaluate import evaluate as run
     from fspo.recipe import EvaluateRecipe, read_recipe
 
     _hush(quiet)
-    given = {"judge": judge, "shots": shots, "users": users}
+    keys = ("judge", "holdout_users", "holdout_prompts", "shots", "users")
+    given = {key: value for key, value in locals().items() if key in keys}
     results = run(data, policy, out, read_recipe(EvaluateRecipe, recipe, given), seed)
     _show(results, as_json, out / "results.json")
 

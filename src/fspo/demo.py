@@ -64,7 +64,7 @@ def run_demo(recipe: DemoRecipe, out: Path, seed: int) -> Path:
         if not (out / "results.json").is_file():
             say("3 of 4: evaluating on users and titles that training never saw")
             assert adapter is not None
-            evaluate(out / "data", adapter, out, recipe.evaluate, seed)
+            evaluate(out / "data", [adapter], out, recipe.evaluate, seed)
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     write_json(out / "results.json", results | {"seconds": clock.seconds})
     _join_logs(out, len(stages))

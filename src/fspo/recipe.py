@@ -43,6 +43,10 @@ class TrainRecipe(Section):
         None, description="LoRA adapter to start from; it is then the reference, too"
     )
     split: str = Field("train", description="whose users to train on, where users are split")
+    holdout_users: float = Field(
+        0.0, ge=0, lt=1, description="share of users not to train on, however users are split"
+    )
+    holdout_prompts: float = Field(0.0, ge=0, lt=1, description="share of prompts not to train on")
     template: Literal["chain", "paper"] = "chain"
     objective: Literal["ipo", "dpo", "sft"] = "ipo"
     logps: Literal["sum", "mean"] = Field("sum", description="log-probs over a response's tokens")
@@ -142,10 +146,19 @@ class EngineRecipe(Section):
 class EvaluateRecipe(Section):
     """What is measured on held-out users: `fspo evaluate`."""
 
-    judge: str = Field("reviews", description="the domain whose measures judge")
-    split: str = "test"
+    judge: str | None = Field(
+        None, description="the domain whose measures judge, or none; default: one that knows these"
+    )
+    split: str = Field("test", description="whose users, where users are split")
+    holdout_users: float | None = Field(
+        None, ge=0, lt=1, description="share of users held out; default: as in training"
+    )
+    holdout_prompts: float | None = Field(
+        None, ge=0, lt=1, description="share of prompts held out; default: as in training"
+    )
     shots: int = Field(8, ge=1)
-    episodes_per_user: int = Field(2, ge=1, description="for preference accuracy")
+    episodes_per_user: int = Field(2, ge=1, description="draws of shots, for preference accuracy")
+    targets: int = Field(2, ge=1, description="pairs that every number of shots is tried on")
     prompts_per_user: int = Field(6, ge=1, description="for win rate")
     users: int | None = Field(None, ge=2, description="at most so many users; default: all")
     max_new_tokens: int = Field(128, ge=1)

@@ -11,6 +11,7 @@ import torch
 from conftest import byte_tokenizer, small_model
 
 from fspo import (
+    Episode,
     EpisodeTree,
     FspoError,
     Preference,
@@ -56,7 +57,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_results_say_what_the_issue_asks_for(place: Path) -> None:
-    results = evaluate(place / "data", place / "policy", place / "out", RECIPE, seed=3)
+    results = evaluate(place / "data", [place / "policy"], place / "out", RECIPE, seed=3)
     assert json.loads((place / "out" / "results.json").read_text()) == results
     assert list(results["methods"]) == METHODS
     for method in results["methods"].values():
@@ -65,35 +66,43 @@ def test_results_say_what_the_issue_asks_for(place: Path) -> None:
     base = results["methods"]["base"]
     assert (base["winrate"], base["ci95"]) == (50.0, [50.0, 50.0])
     assert list(results["preference_accuracy"]["by_shots"]) == ["0", "1", "2"]
-    assert results["preference_accuracy"]["n"] == 4 * 2
+    assert results["preference_accuracy"]["n"] == 4 * 2 * 2
+    assert list(results["predictions"]) == METHODS
     assert results["users"] == {"train": 4, "test": 4}
     assert set(results["example"]["prompts"][0]["answers"]) == set(METHODS)
     assert "FSPO" in report(place / "out").read_text()
 
 
 def test_accuracy_equals_a_naive_recomputation(place: Path) -> None:
-    results = evaluate(place / "data", place / "policy", place / "out2", RECIPE, seed=3)
+    results = evaluate(place / "data", [place / "policy"], place / "out2", RECIPE, seed=3)
     policy, data = load_policy(place / "policy"), load_preferences(place / "data")
     hits: dict[int, list[float]] = {0: [], 1: [], 2: []}
-    for index, user in enumerate(["u4", "u5", "u6", "u7"]):
-        for number in range(2):
-            episode = data.episode(user, 2, seed=[3, number, index])
-            tree = EpisodeTree.from_episode(episode, policy.tokenizer)
-            with torch.no_grad():
-                ((good, bad),) = completion_logps(policy.model, [tree])
-                with policy.model.disable_adapter():
-                    ((good_ref, bad_ref),) = completion_logps(policy.model, [tree])
-            for shots, h in enumerate(((good - bad) - (good_ref - bad_ref)).tolist()):
-                hits[shots].append(float(h > 0))
+    for user in ["u4", "u5", "u6", "u7"]:
+        for draw in range(2):
+            order = np.random.default_rng([3, draw]).permutation(7)
+            rows = [data.by_user[user][index] for index in order]
+            for target in rows[:2]:
+                for shots in range(3):
+                    episode = Episode(user, [*rows[2 : 2 + shots], target])
+                    tree = EpisodeTree.from_episode(episode, policy.tokenizer)
+                    with torch.no_grad():
+                        ((good, bad),) = completion_logps(policy.model, [tree])
+                        with policy.model.disable_adapter():
+                            ((good_ref, bad_ref),) = completion_logps(policy.model, [tree])
+                    h = (good[-1] - bad[-1]) - (good_ref[-1] - bad_ref[-1])
+                    hits[shots].append(float(h > 0))
     expected = {str(shots): round(float(np.mean(own)), 4) for shots, own in hits.items()}
-    assert results["preference_accuracy"]["by_shots"] == expected
+    accuracy = results["preference_accuracy"]
+    assert accuracy["by_shots"] == expected
+    gain = np.mean(np.array(hits[2]) - np.array(hits[0]))
+    assert accuracy["gain"]["2"]["mean"] == pytest.approx(gain, abs=1e-4)
 
 
 def test_the_same_seed_gives_the_same_results_and_an_interrupted_run_goes_on(place: Path) -> None:
-    first = evaluate(place / "data", place / "policy", place / "again", RECIPE, seed=1)
+    first = evaluate(place / "data", [place / "policy"], place / "again", RECIPE, seed=1)
     for path in sorted((place / "again" / "answers").rglob("*.json"))[1::2]:
         path.unlink()  # as if it had been interrupted before these
-    second = evaluate(place / "data", place / "policy", place / "again", RECIPE, seed=1)
+    second = evaluate(place / "data", [place / "policy"], place / "again", RECIPE, seed=1)
     assert first | {"seconds": 0} == second | {"seconds": 0}
 
 
@@ -126,7 +135,7 @@ def test_ranking_by_a_user(place: Path) -> None:
 def test_faults_are_named(place: Path) -> None:
     def run(**settings: object) -> None:
         changed = RECIPE.model_copy(update=settings)
-        evaluate(place / "data", place / "policy", place / "f", changed)
+        evaluate(place / "data", [place / "policy"], place / "f", changed)
 
     with pytest.raises(FspoError, match="Ask for fewer shots"):
         run(shots=30)
@@ -135,4 +144,4 @@ def test_faults_are_named(place: Path) -> None:
     with pytest.raises(FspoError, match="no domain 'revews'; did you mean 'reviews'"):
         run(judge="revews")
     with pytest.raises(FspoError, match=r"fspo\.json: not found"):
-        evaluate(place / "data", place / "data", place / "f", RECIPE)
+        evaluate(place / "data", [place / "data"], place / "f", RECIPE)

@@ -40,6 +40,9 @@ class Domain(Protocol):
     def measure(self, text: str) -> Mapping[str, float]:
         """What users care about in an answer."""
 
+    def knows(self, user: User) -> bool:
+        """Whether a user's attributes are of this domain."""
+
     def utility(self, attributes: Mapping[str, Any], text: str) -> float:
         """How well the user with these attributes likes an answer."""
 

@@ -1,96 +1,105 @@
-"""Evaluates a policy on held-out users, and writes `results.json`.
+"""Evaluates policies on users that they have not seen, beside other methods, into `results.json`.
 
-Each held-out user gets episodes of preferences for accuracy, and one task: the shots of the first
-episode, and prompts that are not among them. The judge is a domain's measure of what an answer is
-worth to the user.
+Every method is asked which of two answers each user prefers, after 0 to N of the user's choices.
+Where there is a judge, it also answers each user's prompts, and what it wrote is compared with what
+the base model wrote.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fspo.console import say
-from fspo.errors import FspoError
-from fspo.evaluation.accuracy import Hits, preference_hits
-from fspo.evaluation.statistics import bootstrap_ci
-from fspo.evaluation.winrate import outcome, write_answers
+from fspo.evaluation import summaries
+from fspo.evaluation.cohort import Cohort, cohort, eligible
+from fspo.evaluation.probing import Gaps, Probe, draw_probes, probe, shot_counts
+from fspo.evaluation.winrate import write_answers
 from fspo.files import write_json
-from fspo.methods.answering import Base, InContext, Method, Oracle, Task
-from fspo.preferences.records import Episode, Preferences, User
+from fspo.methods.method import Task
+from fspo.preferences.records import Preferences, User
 
 if TYPE_CHECKING:
     from fspo.domains import Domain
-    from fspo.learning.policy import Policy
     from fspo.recipe import EvaluateRecipe
+
+_UNTRAINED = ("base", "few-shot prompted")
 
 
 def evaluate(
-    data: str | Path, policy_folder: str | Path, out: Path, recipe: EvaluateRecipe, seed: int = 0
+    data: str | Path,
+    policies: Sequence[str | Path],
+    out: Path,
+    recipe: EvaluateRecipe,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Measures preference accuracy by shots, and each method's win rate over the base model.
+    """Measures preference accuracy by shots and, where there is a judge, win rates over base.
 
     Args:
-        data: a preference dataset with users split.
-        policy_folder: what `fspo train` wrote.
+        data: a preference dataset.
+        policies: folders that `fspo train` wrote, or NAME=FOLDER; the first is the one that the
+            results are about.
         out: folder for `results.json` and the answers.
         recipe: what is measured.
-        seed: of the episodes drawn, the answers sampled and the bootstrap.
+        seed: of the pairs drawn, the answers sampled and the bootstrap.
 
     Returns:
         What is in `results.json`.
 
     Raises:
-        FspoError: if there are no such users, or they have too few preferences.
+        FspoError: if a policy is not there, or the users have too few preferences.
     """
-    from fspo.domains import load_domain
-    from fspo.learning.episodes import training_preferences
-    from fspo.learning.policy import load_policy
+    from fspo.methods.build import methods, trained
     from fspo.preferences.reading import load_preferences
 
     started = time.monotonic()
-    domain = load_domain(recipe.judge)
+    compared = trained(policies)
     every = load_preferences(data)
-    held_out = training_preferences(every, recipe.split)
-    policy = load_policy(policy_folder)
-    users = _users(held_out, recipe)
-    # The same draw for everybody: users who were asked about the same titles get the same ones, so
-    # that of two who dispute a pair, neither is easier to guess without a shot.
-    episodes = {
-        user: [
-            held_out.episode(user, recipe.shots, seed=[seed, number])
-            for number in range(recipe.episodes_per_user)
-        ]
-        for user in users
+    people = cohort(every, [policy.settings for policy in compared], recipe)
+    domain = _judge(recipe, people.test)
+    users = eligible(people.test, people.about, recipe)
+    counts = shot_counts(recipe.shots)
+    probes = draw_probes(
+        people.test,
+        users,
+        shots=recipe.shots,
+        targets=recipe.targets,
+        draws=recipe.episodes_per_user,
+        seed=seed,
+        about=people.about,
+    )
+    tasks = _tasks(people, probes, recipe, seed) if domain else []
+    told = all(people.test.users[user].description for user in users)
+    names = [*_UNTRAINED, *(["oracle"] if told else [])]
+    gaps: dict[str, list[Gaps]] = {}
+    answers: dict[str, list[list[str]]] = {}
+    for method in methods(compared, names, recipe):
+        gaps[method.name] = probe(method, probes, counts)
+        if domain:
+            answers[method.name] = write_answers(method, tasks, out / "answers", seed)
+    predictions = {
+        name: summaries.accuracy(probes, own, counts, seed) for name, own in gaps.items()
     }
-    hits = preference_hits(policy, episodes)
-    tasks = [_task(held_out, episodes[user][0], recipe, seed) for user in users]
-    answers = {
-        method.name: write_answers(method, tasks, out / "answers", seed)
-        for method in _methods(policy, recipe)
-    }
+    first = compared[0]
     results = {
-        "judge": f"measured: {recipe.judge}",
-        "methods": _compare(answers, tasks, domain, seed),
-        "preference_accuracy": _accuracy(hits, held_out, seed),
-        "users": {"train": _count(every, "train"), "test": len(users)},
-        "prompts": {
-            "train": _count_prompts(every, "train"),
-            "test": _count_prompts(every, recipe.split),
-        },
+        "judge": f"measured: {domain.NAME}" if domain else "none",
+        "methods": summaries.win_rates(answers, tasks, domain, seed) if domain else {},
+        "preference_accuracy": predictions[first.name],
+        "predictions": predictions,
+        "users": {"train": len(people.train.by_user), "test": len(users)},
+        "prompts": {"train": _prompts(people.train), "test": _prompts(people.test)},
         "shots": recipe.shots,
         "preferences": len(every),
-        "model": policy.settings["model"],
-        "policy": policy.settings,
+        "model": first.settings["model"],
+        "policy": first.settings,
         "evaluation": recipe.model_dump(),
         "seed": seed,
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 1),
-        "example": _example(tasks, answers, domain),
+        "example": summaries.example(tasks, answers, domain) if domain else None,
     }
     write_json(out / "results.json", results)
     return results
@@ -105,145 +114,37 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def _users(held_out: Preferences, recipe: EvaluateRecipe) -> list[str]:
-    """Users with enough preferences for the shots, one target and one prompt more."""
-    needed = recipe.shots + 2
-    enough = [u for u, rows in held_out.by_user.items() if len({p.prompt for p in rows}) >= needed]
-    left_out = len(held_out.by_user) - len(enough)
-    if left_out:
-        say(f"{left_out} users have preferences on fewer than {needed} prompts and are left out")
-    if len(enough) < 2:
-        raise FspoError(
-            f"{held_out.source or 'preferences'}: {len(enough)} held-out users have preferences on "
-            f"{needed} different prompts, which {recipe.shots} shots take; at least 2 users are "
-            "needed. Ask for fewer shots."
-        )
-    return enough[: recipe.users]
+def _judge(recipe: EvaluateRecipe, test: Preferences) -> Domain | None:
+    """The domain whose measures judge: the one asked for, or one that knows these users."""
+    from fspo.domains import load_domain
+
+    if recipe.judge == "none":
+        return None
+    if recipe.judge:
+        return load_domain(recipe.judge)
+    reviews = load_domain("reviews")
+    return reviews if all(map(reviews.knows, test.users.values())) else None
 
 
-def _task(held_out: Preferences, episode: Episode, recipe: EvaluateRecipe, seed: int) -> Task:
-    shots = episode.preferences[: recipe.shots]
+def _tasks(
+    people: Cohort, probes: Sequence[Probe], recipe: EvaluateRecipe, seed: int
+) -> list[Task]:
+    """For each user the first probe's shots, and prompts that are not among them."""
+    shots = {probe.user.user_id: probe.shots for probe in reversed(probes)}
+    return [_task(people, user, shots[user], recipe, seed) for user in dict.fromkeys(shots)]
+
+
+def _task(
+    people: Cohort, user: str, shots: Sequence[Any], recipe: EvaluateRecipe, seed: int
+) -> Task:
     seen = {shot.prompt for shot in shots}
-    others = sorted({prompt for _, p in held_out if (prompt := p.prompt) not in seen})
-    user = held_out.users[episode.user_id]
-    place = sorted(held_out.by_user).index(episode.user_id)
+    asked = people.about or {p.prompt for _, p in people.test}
+    others = sorted(asked - seen)
+    place = sorted(people.test.by_user).index(user)
     order = np.random.default_rng([seed, place]).permutation(len(others))
-    return Task(user, shots, [others[i] for i in order[: recipe.prompts_per_user]])
+    known: User = people.test.users[user]
+    return Task(known, shots, [others[i] for i in order[: recipe.prompts_per_user]])
 
 
-def _methods(policy: Policy, recipe: EvaluateRecipe) -> list[Method]:
-    from fspo.llm.local import LocalModel
-    from fspo.models import load_model
-
-    llm = LocalModel(*load_model(policy.settings["model"]))
-    return [
-        Base(llm, recipe),
-        InContext("few-shot prompted", policy, trained=False, settings=recipe),
-        InContext("FSPO", policy, trained=True, settings=recipe),
-        Oracle(llm, recipe),
-    ]
-
-
-def _compare(
-    answers: Mapping[str, list[list[str]]],
-    tasks: Sequence[Task],
-    domain: Domain,
-    seed: int,
-) -> dict[str, Any]:
-    """Every method against base: win rate in percent, its interval, and the mean length."""
-    compared = {}
-    for name, written in answers.items():
-        outcomes = {
-            task.user.user_id: [
-                100 * outcome(domain.utility, task.user, answer, other)
-                for answer, other in zip(own, base, strict=True)
-            ]
-            for task, own, base in zip(tasks, written, answers["base"], strict=True)
-        }
-        words = [len(text.split()) for own in written for text in own]
-        compared[name] = _summary(outcomes, seed, "winrate") | {
-            "mean_length": round(float(np.mean(words)), 1),
-            "by_group": {
-                group: _summary({u: outcomes[u] for u in members}, seed, "winrate")
-                for group, members in _groups([task.user for task in tasks]).items()
-            },
-        }
-    return compared
-
-
-def _accuracy(hits: Hits, held_out: Preferences, seed: int) -> dict[str, Any]:
-    summaries = {str(shots): _summary(by_user, seed, "mean") for shots, by_user in hits.items()}
-    users = [held_out.users[user] for user in hits[0]]
-    return {
-        "by_shots": {shots: summary["mean"] for shots, summary in summaries.items()},
-        "ci95": {shots: summary["ci95"] for shots, summary in summaries.items()},
-        "n": summaries["0"]["n"],
-        "by_group": {
-            group: {
-                str(shots): _summary({u: by_user[u] for u in members}, seed, "mean")["mean"]
-                for shots, by_user in hits.items()
-            }
-            for group, members in _groups(users).items()
-        },
-    }
-
-
-def _summary(values: Mapping[str, Sequence[float]], seed: int, name: str) -> dict[str, Any]:
-    low, high = bootstrap_ci(values, np.random.default_rng(seed))
-    flat = [value for own in values.values() for value in own]
-    digits = 4 if name == "mean" else 2
-    known = bool(np.isfinite(low) and np.isfinite(high))  # not with a single user
-    return {
-        name: round(float(np.mean(flat)), digits),
-        "ci95": [round(low, digits), round(high, digits)] if known else None,
-        "n": len(flat),
-    }
-
-
-def _groups(users: Sequence[User]) -> dict[str, list[str]]:
-    """Users by the kind that their attributes name, if they name one."""
-    groups: dict[str, list[str]] = {}
-    for user in users:
-        if kind := user.attributes.get("kind"):
-            groups.setdefault(str(kind), []).append(user.user_id)
-    return dict(sorted(groups.items()))
-
-
-def _count(preferences: Preferences, split: str) -> int:
-    return sum(user.split == split for user in preferences.users.values())
-
-
-def _count_prompts(preferences: Preferences, split: str) -> int:
-    return len({p.prompt for _, p in preferences.of(split)})
-
-
-def _example(
-    tasks: Sequence[Task],
-    answers: Mapping[str, list[list[str]]],
-    domain: Domain,
-) -> dict[str, Any]:
-    """One held-out user's shots, and what each method answered: the first user, not the best."""
-    task = tasks[0]
-    prompts = []
-    for number, prompt in enumerate(task.prompts[:3]):
-        written = {name: own[0][number] for name, own in answers.items()}
-        prompts.append(
-            {
-                "prompt": prompt,
-                "answers": {
-                    name: {
-                        "text": text,
-                        **domain.measure(text),
-                        "utility": domain.utility(task.user.attributes, text),
-                    }
-                    for name, text in written.items()
-                },
-            }
-        )
-    shots = [{"prompt": s.prompt, "chosen": s.chosen, "rejected": s.rejected} for s in task.shots]
-    return {
-        "user_id": task.user.user_id,
-        "description": task.user.description,
-        "shots": shots,
-        "prompts": prompts,
-    }
+def _prompts(preferences: Preferences) -> int:
+    return len({p.prompt for _, p in preferences})

@@ -10,7 +10,7 @@ from typing import Any
 
 from fspo.console import track
 from fspo.files import write_json
-from fspo.methods.answering import Method, Task
+from fspo.methods.method import Method, Task
 from fspo.preferences.records import User
 
 # What an answer is worth to a user: attributes and text to a number.

@@ -116,16 +116,8 @@ def load_policy(folder: str | Path) -> Policy:
     """
     from fspo.models import load_model
 
-    path = Path(folder) / SETTINGS
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        template, beta = str(settings["template"]), float(settings["beta"])
-    except FileNotFoundError as error:
-        raise FspoError(
-            f"{path}: not found. Give the folder that `fspo train` wrote, once it has finished."
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FspoError(f"{path}: this is not what `fspo train` writes: {error}") from error
+    settings = read_settings(folder)
+    template, beta = settings["template"], settings["beta"]
     model, tokenizer = load_model(str(folder))
     if settings.get("lora") is None:
         frozen, _ = load_model(settings["model"])
@@ -133,6 +125,29 @@ def load_policy(folder: str | Path) -> Policy:
     if (Path(folder) / REFERENCE / "adapter_config.json").is_file():
         add_reference(model, Path(folder) / REFERENCE)
     return Policy(model, tokenizer, template, beta, settings)
+
+
+def read_settings(folder: str | Path) -> dict[str, Any]:
+    """What a policy's `fspo.json` says, without loading it.
+
+    Raises:
+        FspoError: if the folder holds no policy.
+    """
+    path = Path(folder) / SETTINGS
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = {
+            "model": str(settings["model"]),
+            "template": str(settings["template"]),
+            "beta": float(settings["beta"]),
+        }
+    except FileNotFoundError as error:
+        raise FspoError(
+            f"{path}: not found. Give the folder that `fspo train` wrote, once it has finished."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FspoError(f"{path}: this is not what `fspo train` writes: {error}") from error
+    return settings | known
 
 
 def add_reference(model: Any, adapter: Path) -> None:

@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fspo.learning.growing import Growing, Reader, read_pairs
 from fspo.learning.templates import blocks
 from fspo.learning.tree import EpisodeTree
 from fspo.preferences.records import Episode, Preference
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 
@@ -58,6 +62,21 @@ def probe_trees(
         for count in counts
         for target in targets
     ]
+
+
+def probe_gaps(logps: Sequence[Tensor], counts: int) -> NDArray[np.float64]:
+    """What a model gave for each response of `probe_trees`, chosen less rejected.
+
+    Args:
+        logps: for each tree, float (responses,), in nats.
+        counts: how many numbers of shots were asked about.
+
+    Returns:
+        Float64 (counts, targets).
+    """
+    flat = np.concatenate([np.asarray(own.tolist(), np.float64) for own in logps])
+    gaps: NDArray[np.float64] = (flat[0::2] - flat[1::2]).reshape(counts, -1)
+    return gaps
 
 
 def _one_tree(

@@ -47,12 +47,17 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
         training_arguments,
     )
     from fspo.preferences.reading import load_preferences
+    from fspo.preferences.splitting import hold_out
 
     out = _prepare(recipe, resume)
     if (out / SETTINGS).is_file():
         say(f"{out}: trained already")
         return out
-    preferences = training_preferences(load_preferences(recipe.data), recipe.split)
+    preferences = load_preferences(recipe.data)
+    if recipe.holdout_users or recipe.holdout_prompts:
+        preferences = hold_out(preferences, recipe.holdout_users, recipe.holdout_prompts).train
+    else:
+        preferences = training_preferences(preferences, recipe.split)
     model, frozen, tokenizer = _policy_and_reference(recipe)
     episodes = EpisodeDataset(preferences, tokenizer, recipe)
     if episodes.left_out:

@@ -110,9 +110,29 @@ class EpisodeTree:
         context, dropped = context_tokens(
             user_id, shots, prompt, tokenizer, template, max_length, room
         )
+        return cls._fork(user_id, context, answers, dropped)
+
+    @classmethod
+    def from_context(
+        cls, context: Tokens, responses: Sequence[str], tokenizer: PreTrainedTokenizerBase
+    ) -> EpisodeTree:
+        """Builds a tree that prices responses after a context that is written some other way.
+
+        Args:
+            context: token ids, at least one; such as a conversation in a model's chat format.
+            responses: each as it stands: here are no headings to be mistaken for.
+            tokenizer: its `eos_token_id` ends each response.
+        """
+        read = Reader(tokenizer)
+        return cls._fork("", context, [[*ids, read.end] for ids in read.texts(responses)], 0)
+
+    @classmethod
+    def _fork(
+        cls, user_id: str, context: Tokens, responses: Sequence[Tokens], dropped: int
+    ) -> EpisodeTree:
         growing = Growing(context)
-        for answer in answers:
-            growing.leave_with([], answer)
+        for response in responses:
+            growing.leave_with([], response)
         return cls(user_id, *growing.finish(), dropped)
 
     def __len__(self) -> int:

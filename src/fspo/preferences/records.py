@@ -119,21 +119,29 @@ class Preferences:
             raise FspoError(f"{self.source or 'preferences'}: there is no user {user_id!r}")
         rows = self.by_user[user_id]
         order = np.random.default_rng(seed).permutation(len(rows))
-        return Episode(user_id, _without_repetition([rows[index] for index in order], most))
+        return Episode(user_id, without_repetition([rows[index] for index in order], most))
 
 
-def _without_repetition(rows: Sequence[Preference], count: int) -> list[Preference]:
-    """The first `count` of `rows` without repetition: of prompts, or else of responses."""
-    prompts: set[str] = set()
+def without_repetition(
+    rows: Sequence[Preference], most: int, apart_from: Sequence[Preference] = ()
+) -> list[Preference]:
+    """The first of `rows`, no prompt twice; or else, behind these, no response twice.
+
+    Args:
+        rows: in order.
+        most: how many at most.
+        apart_from: prompts and responses that are taken already.
+    """
+    prompts = {row.prompt for row in apart_from}
     drawn: list[Preference] = []
     others: list[Preference] = []
     for row in rows:
         (others if row.prompt in prompts else drawn).append(row)
         prompts.add(row.prompt)
-    drawn = drawn[:count]
-    responses = {text for row in drawn for text in (row.chosen, row.rejected)}
+    drawn = drawn[:most]
+    responses = {text for row in (*apart_from, *drawn) for text in (row.chosen, row.rejected)}
     for row in others:
-        if len(drawn) == count:
+        if len(drawn) == most:
             break
         if row.chosen not in responses and row.rejected not in responses:
             responses |= {row.chosen, row.rejected}

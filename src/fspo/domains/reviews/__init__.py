@@ -3,7 +3,7 @@
 from fspo.domains.reviews.measures import measure, utility
 from fspo.domains.reviews.personas import PERSONAS, conversation, fits
 from fspo.domains.reviews.titles import prompt, titles
-from fspo.domains.reviews.users import describe, users
+from fspo.domains.reviews.users import describe, knows, users
 
 NAME = "reviews"
 
@@ -13,6 +13,7 @@ __all__ = [
     "conversation",
     "describe",
     "fits",
+    "knows",
     "measure",
     "prompt",
     "titles",

@@ -62,6 +62,11 @@ def users(
     ]
 
 
+def knows(user: User) -> bool:
+    """Whether a user's attributes are of this domain."""
+    return {"sentiment", "verbosity"} <= user.attributes.keys()
+
+
 def describe(sentiment: float, verbosity: float) -> str:
     """A user in words that a writer can act on."""
     likes = [

@@ -1,0 +1,102 @@
+"""Who is evaluated: users that no policy has seen, and the prompts that they are asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fspo.console import say
+from fspo.errors import FspoError
+from fspo.learning.episodes import training_preferences
+from fspo.preferences.records import Preferences
+from fspo.preferences.splitting import hold_out
+
+if TYPE_CHECKING:
+    from fspo.recipe import EvaluateRecipe
+
+
+class Cohort(NamedTuple):
+    """A dataset as evaluation sees it.
+
+    Attributes:
+        train: whom policies may have learned from.
+        test: who is evaluated.
+        about: the prompts that they are asked about; empty for any.
+    """
+
+    train: Preferences
+    test: Preferences
+    about: frozenset[str]
+
+
+def cohort(
+    every: Preferences, policies: Sequence[Mapping[str, Any]], recipe: EvaluateRecipe
+) -> Cohort:
+    """Sets the users apart that are evaluated, as the policies' training did.
+
+    Args:
+        every: the whole dataset.
+        policies: the settings of each.
+        recipe: says what is held out; what it leaves open is as the first policy was trained.
+
+    Raises:
+        FspoError: if a policy was trained with other users or prompts held out, or nobody is left.
+    """
+    shares = {}
+    for key in ("holdout_users", "holdout_prompts"):
+        trained = [float(settings.get(key) or 0) for settings in policies]
+        asked = getattr(recipe, key)
+        shares[key] = trained[0] if asked is None else asked
+        for settings, share in zip(policies, trained, strict=True):
+            if _same(settings.get("data"), every.source) and share < shares[key]:
+                flag = key.replace("_", "-")
+                raise FspoError(
+                    f"--{flag} {shares[key]:g}: a policy was trained on this very data with "
+                    f"{share:g} held out, so it has seen some of these. Train it with "
+                    f"--{flag} {shares[key]:g}, or evaluate with {share:g}."
+                )
+    users, prompts = shares["holdout_users"], shares["holdout_prompts"]
+    if users or prompts:
+        train, test, about = hold_out(every, users, prompts)
+        return Cohort(train, test if users else every, about)
+    test = training_preferences(every, recipe.split)
+    if test is every and any(_same(s.get("data"), every.source) for s in policies):
+        say(
+            f"{every.source}: its users are not split, and the policy was trained on all of them; "
+            "to see how new users fare, train and evaluate with --holdout-users 0.2"
+        )
+    return Cohort(every.of("train"), test, frozenset())
+
+
+def _same(one: str | None, other: str) -> bool:
+    return bool(one) and Path(str(one)).resolve() == Path(other).resolve()
+
+
+def eligible(test: Preferences, about: frozenset[str], recipe: EvaluateRecipe) -> list[str]:
+    """The users with enough preferences for the shots and one target, in the file's order.
+
+    Raises:
+        FspoError: if there are fewer than two.
+    """
+    from fspo.evaluation.probing import draw_probes
+
+    enough = [
+        user
+        for user in test.by_user
+        if draw_probes(test, [user], shots=recipe.shots, targets=1, draws=1, seed=0, about=about)
+    ]
+    left_out = len(test.by_user) - len(enough)
+    needed = recipe.shots + 1
+    if left_out:
+        say(
+            f"{left_out} of {len(test.by_user)} users have fewer than {needed} preferences that "
+            f"{recipe.shots} shots and a target take, and are left out"
+        )
+    if len(enough) < 2:
+        raise FspoError(
+            f"{test.source or 'preferences'}: {len(enough)} held-out users have the {needed} "
+            f"preferences on different prompts that {recipe.shots} shots and a target take; at "
+            "least 2 users are needed. Ask for fewer shots."
+        )
+    return enough[: recipe.users]

@@ -1,0 +1,83 @@
+"""Asks methods what users prefer, on the same pairs after every number of shots.
+
+A probe is a user's shots and some of the same user's other choices, the targets. Since every
+number of shots is tried on the same targets, what the shots add is a paired comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fspo.console import track
+from fspo.methods.method import Predictor
+from fspo.preferences.records import Preference, Preferences, User, without_repetition
+
+Gaps = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a method is shown of a user, in order, and what it is asked to predict."""
+
+    user: User
+    shots: Sequence[Preference]
+    targets: Sequence[Preference]
+
+
+def shot_counts(most: int) -> list[int]:
+    """The numbers of shots that are tried: all of them up to 8, then doubling, and the last."""
+    doubling = [2**k for k in range(4, most.bit_length() + 1) if 2**k < most]
+    return [*range(min(most, 8) + 1), *doubling, *([most] if most > 8 else [])]
+
+
+def draw_probes(
+    preferences: Preferences,
+    users: Sequence[str],
+    *,
+    shots: int,
+    targets: int,
+    draws: int,
+    seed: int,
+    about: Collection[str] = (),
+) -> list[Probe]:
+    """Draws every user's probes; users without enough for `shots` and one target give none.
+
+    Users with the same rows get the same draw, so that of two who dispute a pair, neither is easier
+    to guess without a shot.
+
+    Args:
+        preferences: whose.
+        users: which of them.
+        shots: how many each probe has.
+        targets: how many at most; their prompts, or at least their responses, are not in the shots.
+        draws: probes for each user.
+        seed: what is drawn depends on it.
+        about: prompts that targets are about; empty for any.
+    """
+    probes = []
+    for user in users:
+        rows = preferences.by_user[user]
+        for draw in range(draws):
+            order = np.random.default_rng([seed, draw]).permutation(len(rows))
+            drawn = [rows[index] for index in order]
+            wanted = [row for row in drawn if not about or row.prompt in about]
+            asked = without_repetition(wanted, targets)
+            seen = without_repetition([r for r in drawn if r not in asked], shots, asked)
+            if asked and len(seen) == shots:
+                probes.append(Probe(preferences.users[user], seen, asked))
+    return probes
+
+
+def probe(method: Predictor, probes: Sequence[Probe], counts: Sequence[int]) -> list[Gaps]:
+    """For each probe the method's log-odds for what the user chose, float64 (counts, targets)."""
+    shown = track(probes, f"preferences: {method.name}", len(probes))
+    return [method.log_odds(p.user, p.shots, p.targets, counts) for p in shown]
+
+
+def hits(gaps: Gaps) -> Gaps:
+    """1 where the log-odds are for the chosen response, 0 where against it, a half at neither."""
+    return (np.sign(gaps) + 1) / 2

@@ -1,0 +1,104 @@
+"""From names and folders to methods, each loaded only when its turn comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fspo.errors import FspoError
+from fspo.learning.policy import load_policy, read_settings
+from fspo.methods.chatting import Base, Oracle
+from fspo.methods.in_context import InContext, Prompted
+from fspo.methods.method import Method
+
+if TYPE_CHECKING:
+    from fspo.llm.local import LocalModel
+    from fspo.recipe import EvaluateRecipe
+
+
+class Trained(NamedTuple):
+    """A policy that is to be compared.
+
+    Attributes:
+        name: what reports call it.
+        folder: where `fspo train` wrote it.
+        settings: its `fspo.json`.
+    """
+
+    name: str
+    folder: Path
+    settings: dict[str, Any]
+
+
+def trained(policies: Sequence[str | Path]) -> list[Trained]:
+    """Reads what the policies are, without loading them.
+
+    Args:
+        policies: folders, or `NAME=FOLDER`. Without a name, a policy is called after what it
+            learned, and after its folder where two would be called the same.
+
+    Raises:
+        FspoError: if one is not there, or two have the same name.
+    """
+    found = []
+    for text in map(str, policies):
+        name, named, folder = text.partition("=")
+        if not named:
+            name, folder = "", text
+        settings = read_settings(folder)
+        found.append(Trained(name.strip() or _called(settings), Path(folder), settings))
+    names = [policy.name for policy in found]
+    found = [
+        p._replace(name=f"{p.name} ({p.folder.name})") if names.count(p.name) > 1 else p
+        for p in found
+    ]
+    twice = sorted({p.name for p in found if [q.name for q in found].count(p.name) > 1})
+    if twice:
+        raise FspoError(f"--policy: two are called {twice[0]!r}; write NAME=FOLDER")
+    return found
+
+
+def _called(settings: dict[str, Any]) -> str:
+    objective = settings.get("objective", "ipo")
+    if objective == "sft":
+        return "Pref-FT"
+    return "FSPO" if settings.get("shots", 8) else f"{objective.upper()} without users"
+
+
+def methods(
+    policies: Sequence[Trained], names: Sequence[str], recipe: EvaluateRecipe
+) -> Iterator[Method]:
+    """Yields the untrained methods of these names and the policies, in the order of reports.
+
+    Args:
+        policies: the first one's model and template are those of the untrained methods.
+        names: among "base", "few-shot prompted" and "oracle".
+        recipe: how answers are sampled.
+    """
+    first = policies[0].settings
+
+    @cache
+    def llm() -> LocalModel:
+        from fspo.llm.local import LocalModel
+        from fspo.models import load_model
+
+        return LocalModel(*load_model(first["model"]))
+
+    untrained: dict[str, Callable[[], Method]] = {
+        "base": lambda: Base(llm(), recipe),
+        "few-shot prompted": lambda: Prompted(llm(), first["template"], recipe),
+        "oracle": lambda: Oracle(llm(), recipe),
+    }
+    for name in names:
+        if name != "oracle":
+            yield untrained[name]()
+    for policy in policies:
+        yield _trained(policy, recipe)
+    if "oracle" in names:
+        yield untrained["oracle"]()
+
+
+def _trained(policy: Trained, recipe: EvaluateRecipe) -> Method:
+    return InContext(policy.name, load_policy(policy.folder), recipe)

@@ -1,0 +1,115 @@
+"""Models that read the shots, byte for byte as in training: FSPO, and the prompted baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fspo.methods.method import Floats, Task
+from fspo.preferences.records import Preference, User
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from fspo.learning.policy import Policy
+    from fspo.llm.local import LocalModel
+    from fspo.recipe import EvaluateRecipe
+
+
+class Prompted:
+    """The model as it comes, shown the user's shots."""
+
+    name = "few-shot prompted"
+    tasks_at_once = 4  # each takes the memory of its prefix once for every prompt
+
+    def __init__(self, llm: LocalModel, template: str, settings: EvaluateRecipe) -> None:
+        self._llm, self._template, self._settings = llm, template, settings
+
+    def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
+        """Answers each user's prompts behind that user's shots."""
+        llm = self._llm
+        return _complete(llm.model, llm.tokenizer, self._template, tasks, self._settings, seed)
+
+    def log_odds(
+        self,
+        user: User,
+        shots: Sequence[Preference],
+        targets: Sequence[Preference],
+        counts: Sequence[int],
+    ) -> Floats:
+        """By how much the shots make the chosen response likelier, compared with no shots at all.
+
+        `log p(y | shots, x) - log p(y | x)`, in nats, chosen less rejected.
+        """
+        import torch
+
+        from fspo.learning.probes import probe_gaps, probe_trees
+        from fspo.learning.scoring import response_logps
+
+        llm, asked = self._llm, sorted({0, *counts})
+        trees = probe_trees(user.user_id, shots, targets, asked, llm.tokenizer, self._template)
+        with torch.inference_mode():
+            logps = [response_logps(llm.model, [tree])[0] for tree in trees]
+        gaps = probe_gaps(logps, len(asked))
+        personal: Floats = gaps[[asked.index(count) for count in counts]] - gaps[0]
+        return personal
+
+
+class InContext:
+    """A policy that was trained to read shots: FSPO, Pref-FT, or IPO without users."""
+
+    tasks_at_once = 4
+
+    def __init__(self, name: str, policy: Policy, settings: EvaluateRecipe) -> None:
+        self.name = name
+        self._policy, self._settings = policy, settings
+
+    def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
+        """Answers each user's prompts behind that user's shots."""
+        p = self._policy
+        return _complete(p.model, p.tokenizer, p.template, tasks, self._settings, seed)
+
+    def log_odds(
+        self,
+        user: User,
+        shots: Sequence[Preference],
+        targets: Sequence[Preference],
+        counts: Sequence[int],
+    ) -> Floats:
+        """The implicit reward of the chosen response less that of the rejected one."""
+        from fspo.learning.probes import probe_gaps, probe_trees
+
+        policy = self._policy
+        trees = probe_trees(user.user_id, shots, targets, counts, policy.tokenizer, policy.template)
+        margins = [policy.margins([tree])[0] for tree in trees]
+        return policy.beta * probe_gaps(margins, len(counts))
+
+
+def _complete(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    tasks: Sequence[Task],
+    settings: EvaluateRecipe,
+    seed: int,
+) -> list[list[str]]:
+    from fspo.learning.tree import context_tokens
+    from fspo.methods.generation import complete
+
+    room = settings.max_new_tokens
+    contexts = [
+        [
+            context_tokens(task.user.user_id, task.shots, prompt, tokenizer, template, room=room)[0]
+            for prompt in task.prompts
+        ]
+        for task in tasks
+    ]
+    return complete(
+        model,
+        tokenizer,
+        contexts,
+        max_new_tokens=room,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        seed=seed,
+    )

@@ -1,0 +1,71 @@
+"""What a method is: one way to answer a user, or to tell what the user prefers.
+
+A method answers tasks: a user, that user's shots, and prompts. Which of these it looks at is what
+makes it the method it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fspo.preferences.records import Preference, User
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked on behalf of one user, whose shots were seen before."""
+
+    user: User
+    shots: Sequence[Preference]
+    prompts: Sequence[str]
+
+
+class Predictor(Protocol):
+    """One way to tell what users prefer.
+
+    Attributes:
+        name: what reports call it.
+    """
+
+    name: str
+
+    def log_odds(
+        self,
+        user: User,
+        shots: Sequence[Preference],
+        targets: Sequence[Preference],
+        counts: Sequence[int],
+    ) -> Floats:
+        """How sure it is that the user prefers what the user did choose.
+
+        Args:
+            user: whose preferences; all but an oracle look at nothing of it.
+            shots: in order.
+            targets: pairs of the same user.
+            counts: numbers of shots, rising, none above `len(shots)`.
+
+        Returns:
+            Float64 (counts, targets): the log-odds, in nats, that the user prefers `chosen` to
+            `rejected`, having seen so many of the shots. The logistic function of it is the
+            probability; exchanging the two responses changes nothing but the sign.
+        """
+
+
+class Method(Predictor, Protocol):
+    """One way to answer users.
+
+    Attributes:
+        tasks_at_once: how many tasks it answers best in one call.
+    """
+
+    tasks_at_once: int
+
+    def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
+        """Writes, for each task, one answer to each prompt."""

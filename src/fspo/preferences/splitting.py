@@ -1,0 +1,74 @@
+"""Sets users and prompts apart that training does not see, in a dataset that is not split.
+
+Who is set apart depends on the names alone, not on a seed: training and evaluation agree without
+being told, and a longer file sets mostly the same ones apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from fspo.errors import FspoError
+from fspo.preferences.records import Preferences
+
+
+class Split(NamedTuple):
+    """A dataset in two parts.
+
+    Attributes:
+        train: users to learn from, on prompts to learn from.
+        test: the other users with all of their preferences.
+        unseen: the prompts that `train` does not hold; what test users are asked to predict is
+            about these, where there are any.
+    """
+
+    train: Preferences
+    test: Preferences
+    unseen: frozenset[str]
+
+
+def hold_out(preferences: Preferences, users: float, prompts: float) -> Split:
+    """Splits a dataset.
+
+    Args:
+        preferences: of any users; how they are split already does not matter.
+        users: the share of users to set apart, from 0 to 1.
+        prompts: the share of prompts to set apart, from 0 to 1.
+
+    Raises:
+        FspoError: if nothing would be left on one side.
+    """
+    source = preferences.source or "preferences"
+    apart = _share(preferences.by_user, users, f"{source}: --holdout-users", "users")
+    every_prompt = {p.prompt for _, p in preferences}
+    unseen = _share(every_prompt, prompts, f"{source}: --holdout-prompts", "prompts")
+    train = {
+        user: kept
+        for user, rows in preferences.by_user.items()
+        if user not in apart and (kept := [p for p in rows if p.prompt not in unseen])
+    }
+    if not train:
+        raise FspoError(
+            f"{source}: no preference is left to learn from; hold out fewer users or prompts"
+        )
+    test = {user: rows for user, rows in preferences.by_user.items() if user in apart}
+    known = preferences.users.values()
+    return Split(
+        Preferences(train, known, preferences.source),
+        Preferences(test, known, preferences.source),
+        unseen,
+    )
+
+
+def _share(names: Iterable[str], share: float, flag: str, what: str) -> frozenset[str]:
+    """The `share` of `names` whose hashes come first."""
+    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    count = round(share * len(ranked))
+    if share and not 0 < count < len(ranked):
+        raise FspoError(
+            f"{flag} {share:g} sets {count} of {len(ranked)} {what} apart; some have to be on "
+            "either side. Take another share, or leave it out."
+        )
+    return frozenset(ranked[:count])
