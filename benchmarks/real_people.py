@@ -1,0 +1,167 @@
+"""Real people's choices: how well a model tells them from a person's first few, on new people.
+
+    python benchmarks/real_people.py polis DATA --out runs/polis
+    python benchmarks/real_people.py arguments DATA --out runs/arguments
+
+`polis` takes votes on statements (a pair is one that a participant agreed with and one that the
+same participant disagreed with), `arguments` choices between two arguments in debates. Training
+sees other people, and neither the unseen statements nor the unseen debates. DATA is a folder in our
+format; training is resumed where it was, and the result is printed as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fspo.evaluation.probing import Probe, draw_probes
+from fspo.files import write_json
+from fspo.preferences.reading import preference_rows
+from fspo.preferences.records import Preference, Preferences, User
+from fspo.preferences.writing import save_preferences
+from fspo.recipe import Lora, TrainRecipe
+
+TEST_USERS = 0.25
+UNSEEN = 0.2  # the share of statements, or of debates, that training does not see
+SHOTS = {"polis": 8, "arguments": 8}
+TARGETS = 8  # of a person, that every number of shots is tried on
+DRAWS = 2  # of shots and targets, for each person
+
+
+class Study(NamedTuple):
+    """A set of real people's choices, split.
+
+    Attributes:
+        train: whom to learn from.
+        seen: probes of new people about what training has seen.
+        unseen: probes of new people about what it has not.
+    """
+
+    train: Preferences
+    seen: list[Probe]
+    unseen: list[Probe]
+
+
+def polis(rows: Preferences, generator: np.random.Generator) -> Study:
+    """Statements are split, so a person's pairs are made anew from statements of the same kind.
+
+    Any statement that somebody agreed with makes a pair with any that the same person disagreed
+    with; as in the source, each statement is used once.
+    """
+    statements = sorted({text for _, p in rows for text in (p.chosen, p.rejected)})
+    hidden = set(_drawn(statements, UNSEEN, generator))
+    visible = set(statements) - hidden
+    seen = {u: _paired(own, visible, generator) for u, own in rows.by_user.items()}
+    unseen = {u: _paired(own, hidden, generator) for u, own in rows.by_user.items()}
+    test = sorted(_drawn(sorted(rows.by_user), TEST_USERS, generator))
+    train = {user: pairs for user, pairs in seen.items() if user not in test and pairs}
+    held_out = Preferences({user: seen[user] for user in test})
+    settings = {"shots": SHOTS["polis"], "targets": TARGETS, "draws": DRAWS, "seed": 0}
+    about_seen = draw_probes(held_out, test, **settings)
+    about_unseen = [
+        Probe(User(user), shots, unseen[user][:TARGETS])
+        for user in test
+        if unseen[user] and len(shots := seen[user][: SHOTS["polis"]]) == SHOTS["polis"]
+    ]
+    return Study(Preferences(train), about_seen, about_unseen)
+
+
+def _paired(
+    own: Sequence[Preference], kept: Collection[str], generator: np.random.Generator
+) -> list[Preference]:
+    liked = [p.chosen for p in own if p.chosen in kept]
+    disliked = [p.rejected for p in own if p.rejected in kept]
+    order = generator.permutation(len(disliked))
+    # Not strict: what is left over has nothing to be paired with.
+    pairs = zip(liked, [disliked[index] for index in order], strict=False)
+    return [Preference(own[0].prompt, good, bad) for good, bad in pairs]
+
+
+def arguments(rows: Preferences, generator: np.random.Generator) -> Study:
+    """Debates are split; a person's shots may come from any of them, a target never does."""
+    prompts = sorted({p.prompt for _, p in rows})
+    debates = sorted({_debate(prompt) for prompt in prompts})
+    hidden = set(_drawn(debates, UNSEEN, generator))
+    about = {prompt for prompt in prompts if _debate(prompt) in hidden}
+    test = set(_drawn(sorted(rows.by_user), TEST_USERS, generator))
+    train = {
+        user: kept
+        for user, own in rows.by_user.items()
+        if user not in test and (kept := [p for p in own if p.prompt not in about])
+    }
+    held_out = Preferences({user: rows.by_user[user] for user in sorted(test)})
+    settings = {"shots": SHOTS["arguments"], "targets": TARGETS, "draws": DRAWS, "seed": 0}
+    seen = draw_probes(held_out, sorted(test), about=set(prompts) - about, **settings)
+    unseen = draw_probes(held_out, sorted(test), about=about, **settings)
+    return Study(Preferences(train), seen, unseen)
+
+
+def _debate(prompt: str) -> str:
+    return prompt.splitlines()[0]
+
+
+def _drawn(names: Sequence[str], share: float, generator: np.random.Generator) -> list[str]:
+    order = generator.permutation(len(names))
+    return [names[index] for index in order[: round(share * len(names))]]
+
+
+STUDIES: dict[str, Callable[[Preferences, np.random.Generator], Study]] = {
+    "polis": polis,
+    "arguments": arguments,
+}
+
+
+def read(path: Path) -> Preferences:
+    """The choices, without the few between two texts that are the same."""
+    by_user: dict[str, list[Preference]] = {}
+    for user, preference in preference_rows(path):
+        if preference.chosen != preference.rejected:
+            by_user.setdefault(user, []).append(preference)
+    return Preferences(by_user, source=str(path))
+
+
+def recipe(out: Path, shots: int, episodes: int) -> TrainRecipe:
+    """How the policy is trained; with no shots it is what everybody likes that is learned."""
+    return TrainRecipe(
+        data=str(out / "data"),
+        out=str(out / ("policy" if shots else "policy-without-users")),
+        objective="dpo",
+        beta=0.3,
+        shots=shots,
+        episodes=episodes,
+        batch_size=4,
+        learning_rate=1e-3,
+        warmup_steps=5,
+        log_every=1,
+        save_every=5,
+        lora=Lora(rank=16, alpha=16, last_layers=16),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--episodes", type=int, default=400)
+    given = parser.parse_args()
+    from fspo.learning.train import train
+
+    study = STUDIES[given.study](read(given.data), np.random.default_rng(0))
+    if not (given.out / "data").is_dir():
+        save_preferences(study.train, given.out / "data", "Real people's choices, to learn from.")
+    plan = recipe(
+        given.out, 2 * SHOTS[given.study] if given.study == "polis" else 8, given.episodes
+    )
+    policy = train(plan, resume=True)
+    print(json.dumps({"policy": str(policy), "seen": len(study.seen), "unseen": len(study.unseen)}))
+    write_json(given.out / "study.json", {"train": len(study.train)})
+
+
+if __name__ == "__main__":
+    main()
