@@ -1,5 +1,6 @@
 import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -8,7 +9,16 @@ from hypothesis import strategies as st
 
 from fspo.errors import FspoError
 from fspo.evaluation import statistics
-from fspo.evaluation.statistics import bootstrap_ci, mean_by_user, pooled_mean, win_rate
+from fspo.evaluation.statistics import (
+    binomial_p,
+    bootstrap_ci,
+    mean_by_user,
+    paired_difference,
+    pooled_mean,
+    unpaired_difference,
+    win_rate,
+    wins_of_decided,
+)
 
 UNEVEN = {"ann": [1.0, 0.0, 0.5], "ben": [1.0], "cem": [0.0, 0.0], "dia": [1.0, 1.0, 1.0, 0.0]}
 
@@ -119,3 +129,81 @@ def test_an_outcome_that_is_none_is_named(wrong):
 
 def test_pooled_mean_weighs_items_not_users():
     assert pooled_mean({"ann": [1.0], "ben": [0.0, 0.0, 0.0]}) == 0.25
+
+
+@given(st.integers(0, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_a_binomial_test_is_the_sum_of_exact_fractions(counts):
+    wins, n = counts
+    exact = sum(Fraction(math.comb(n, k), 2**n) for k in range(wins, n + 1))
+    assert binomial_p(wins, n) == pytest.approx(float(exact), rel=1e-12)
+
+
+def test_a_binomial_test_of_cases_that_are_known():
+    assert binomial_p(0, 0) == binomial_p(0, 7) == 1.0
+    assert binomial_p(8, 8) == 1 / 256
+    assert binomial_p(9, 10) == 11 / 1024
+    assert binomial_p(5, 9) == 0.5
+
+
+def test_a_binomial_test_of_very_many_comparisons():
+    n = 100_000
+    # By symmetry 1/2 + P(X = n/2) / 2, and by Stirling 1 / sqrt(pi n / 2) for the latter.
+    assert binomial_p(n // 2, n) == pytest.approx(0.5 + 0.5 / math.sqrt(math.pi * n / 2), rel=1e-6)
+    z = (50_500 - 0.5 - n / 2) / math.sqrt(n / 4)
+    assert binomial_p(50_500, n) == pytest.approx(math.erfc(z / math.sqrt(2)) / 2, rel=1e-3)
+    assert binomial_p(n, n) == 0.0  # 2^-100000 is too small for a float
+    assert binomial_p(100, n) == 1.0
+
+
+@pytest.mark.parametrize("wrong", [(-1, 3), (4, 3), (0, -1)])
+def test_a_binomial_test_of_impossible_counts(wrong):
+    with pytest.raises(FspoError, match=f"{wrong[0]} wins of {wrong[1]} comparisons"):
+        binomial_p(*wrong)
+
+
+def test_ties_decide_nothing():
+    assert wins_of_decided([1.0, 0.5, 0.0, 0.7, 0.5, 0.2, 1.0]) == (3, 5)
+    assert wins_of_decided([]) == (0, 0)
+
+
+def test_a_paired_difference_is_the_interval_of_the_differences():
+    other = {user: [value / 4 for value in values] for user, values in UNEVEN.items()}
+    found = paired_difference(UNEVEN, other, np.random.default_rng(3), resamples=500)
+    apart = {user: [0.75 * value for value in values] for user, values in UNEVEN.items()}
+    assert found.mean == pytest.approx(pooled_mean(apart))
+    assert found[1:] == pytest.approx(naive_ci(apart, seed=3, resamples=500))
+
+
+@settings(max_examples=50, deadline=None)
+@given(several_users, st.floats(-10, 10))
+def test_a_paired_difference_cancels_what_is_in_common(values, shift):
+    moved = {user: [value + shift for value in items] for user, items in values.items()}
+    found = paired_difference(moved, values, np.random.default_rng(0), resamples=50)
+    assert found == pytest.approx((shift, shift, shift), abs=1e-9)
+    back = paired_difference(values, moved, np.random.default_rng(0), resamples=50)
+    assert back == pytest.approx((-shift, -shift, -shift), abs=1e-9)
+
+
+def test_a_paired_difference_wants_the_same_users_and_items():
+    for other, named in (({"ann": [1.0]}, "'ben'"), ({"ann": [1.0], "ben": [1.0, 0.0]}, "1 items")):
+        with pytest.raises(FspoError, match=named):
+            paired_difference({"ann": [0.0], "ben": [1.0]}, other, np.random.default_rng(0))
+
+
+def test_an_unpaired_difference_covers_the_truth_as_often_as_it_says():
+    generator = np.random.default_rng(8)
+    covered = 0
+    for _ in range(200):
+        one = {str(u): [value] for u, value in enumerate(generator.normal(1.0, 1.0, 60))}
+        other = {str(u): [value] for u, value in enumerate(generator.normal(0.5, 2.0, 80))}
+        found = unpaired_difference(one, other, generator, resamples=400)
+        covered += found.low <= 0.5 <= found.high
+    # 190 are expected, with a standard deviation of 3.1.
+    assert abs(covered - 190) < 4 * 3.1
+
+
+def test_an_unpaired_difference_with_a_single_user_on_a_side_has_no_interval():
+    found = unpaired_difference({"a": [1.0]}, {"b": [0.0], "c": [0.5]}, np.random.default_rng(0))
+    assert found.mean == 0.75
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
