@@ -25,15 +25,13 @@ def test_it_is_what_a_loop_over_the_predictions_finds(values, temperature, bins)
         predictions += [(p, 1.0), (1 - p, 0.0)]
     found = calibration(values, temperature, bins)
     assert found.brier == pytest.approx(np.mean([(p - outcome) ** 2 for p, outcome in predictions]))
-    assert sum(own.count for own in found.curve) == len(predictions)
-    distance = sum(
-        own.count * abs(own.predicted - own.observed) for own in found.curve if own.count
-    )
+    assert sum(own.n for own in found.curve) == len(predictions)
+    distance = sum(own.n * abs(own.predicted - own.observed) for own in found.curve if own.n)
     assert found.error == pytest.approx(distance / len(predictions))
     for own in found.curve:
         inside = own.predicted
-        assert math.isnan(inside) == (own.count == 0)
-        if own.count:
+        assert math.isnan(inside) == (own.n == 0)
+        if own.n:
             assert own.low - 1e-9 <= inside <= own.high + 1e-9
 
 
@@ -41,7 +39,7 @@ def test_a_worked_curve():
     # Three pairs at log-odds of 80%, of which one came out against the model, and one at 1/2.
     odds = math.log(4)
     found = calibration([odds, odds, -odds, 0.0], bins=4)
-    assert [own.count for own in found.curve] == [3, 0, 2, 3]
+    assert [own.n for own in found.curve] == [3, 0, 2, 3]
     low, empty, middle, high = found.curve
     assert (high.predicted, high.observed) == pytest.approx((0.8, 2 / 3))
     assert (low.predicted, low.observed) == pytest.approx((0.2, 1 / 3))

@@ -24,14 +24,14 @@ class Bin(NamedTuple):
     Attributes:
         low: its lower end.
         high: its upper end.
-        count: how many predictions fall in it.
+        n: how many predictions fall in it.
         predicted: their mean; nan if there are none.
         observed: the share of them that came true; nan if there are none.
     """
 
     low: float
     high: float
-    count: int
+    n: int
     predicted: float
     observed: float
 
