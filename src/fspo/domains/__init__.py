@@ -53,7 +53,7 @@ def load_domain(name: str) -> Domain:
     Raises:
         FspoError: if there is no such domain.
     """
-    names = sorted(path.parent.name for path in Path(__file__).parent.glob("*/__init__.py"))
+    names = domain_names()
     if name not in names:
         nearest = get_close_matches(name, names, n=1, cutoff=0.0)
         raise FspoError(
@@ -61,3 +61,8 @@ def load_domain(name: str) -> Domain:
             f"There are: {', '.join(names)}."
         )
     return cast(Domain, import_module(f"fspo.domains.{name}"))
+
+
+def domain_names() -> list[str]:
+    """The domains that are programmed; `fspo.domains.described` knows those that are described."""
+    return sorted(path.parent.name for path in Path(__file__).parent.glob("*/__init__.py"))

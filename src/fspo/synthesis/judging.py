@@ -84,10 +84,7 @@ class ModelLabeller:
             self._request(c, order, draw) for c in comparisons for order in ((0, 1), (1, 0))
         ]
         found = ask_readable(self._model, requests, read_letter, TRIES, description)
-        return [
-            _verdict(_first_shown(*found[2 * k]), _first_shown(*found[2 * k + 1]))
-            for k in range(len(comparisons))
-        ]
+        return [verdict_of(found[2 * k], found[2 * k + 1]) for k in range(len(comparisons))]
 
     def _request(self, c: Comparison, order: tuple[int, int], draw: int) -> Request:
         answers = (c.first, c.second)
@@ -118,21 +115,29 @@ def read_letter(text: str) -> str | None:
     return letter if letter in LETTERS else None
 
 
-def _first_shown(letter: str | None, reply: Reply) -> float | None:
-    """The probability of the answer that was shown first."""
-    if reply.probabilities:
-        return reply.probabilities[0]
-    return None if letter is None else float(letter == LETTERS[0])
+def verdict_of(
+    asked_first: tuple[str | None, Reply], asked_second: tuple[str | None, Reply]
+) -> Verdict:
+    """What two replies come to: to the answers in their order, and the other way round.
 
-
-def _verdict(shown_first: float | None, shown_second: float | None) -> Verdict:
-    """From the probabilities of what stood first, in either order."""
+    Args:
+        asked_first: the letter that `read_letter` found in the reply, and the reply.
+        asked_second: the same, where the second answer was shown first.
+    """
+    shown_first, shown_second = _first_shown(*asked_first), _first_shown(*asked_second)
     if shown_first is None or shown_second is None:
         return Verdict("malformed", 0.5)
     one, other = shown_first, 1 - shown_second
     consistent = (one - 0.5) * (other - 0.5) > 0
     lean = (shown_first + shown_second) / 2 - 0.5
     return Verdict("clear" if consistent else "inconsistent", (one + other) / 2, lean)
+
+
+def _first_shown(letter: str | None, reply: Reply) -> float | None:
+    """The probability of the answer that was shown first."""
+    if reply.probabilities:
+        return reply.probabilities[0]
+    return None if letter is None else float(letter == LETTERS[0])
 
 
 class MeasuredLabeller:

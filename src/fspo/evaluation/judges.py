@@ -1,0 +1,195 @@
+"""Judges: which of two answers a user would like better, by measures, a model or a reward model.
+
+A judge is a few lines of YAML (`recipes/judges/`), or the name of a domain whose measures judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+from pydantic import Field, model_validator
+
+from fspo.domains import domain_names, load_domain
+from fspo.domains.described import described_names, load_described
+from fspo.errors import FspoError
+from fspo.evaluation.winrate import Utility, outcome
+from fspo.llm.build import Builder
+from fspo.preferences.records import User
+from fspo.recipe import RECIPES, ModelRecipe, Section, read_recipe
+from fspo.synthesis.judging import MeasuredLabeller
+
+JUDGES = RECIPES / "judges"
+
+
+class Item(NamedTuple):
+    """Two answers to a prompt, and who would read them."""
+
+    user: User
+    prompt: str
+    answer: str
+    other: str
+
+
+class Judgement(NamedTuple):
+    """What a judge says of an item.
+
+    Attributes:
+        outcome: 1 if the user would like `answer` better, 0 if `other`; in between, how probable
+            that is, and 0.5 for a tie and where nothing could be made out.
+        malformed: whether nothing could be made out.
+        lean: by how much more probable an answer is for being shown first; 0 without orders.
+    """
+
+    outcome: float
+    malformed: bool = False
+    lean: float = 0.0
+
+
+class Judge(Protocol):
+    """Something that compares answers on behalf of users."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    def judge(self, items: Sequence[Item]) -> list[Judgement]:
+        """A judgement of each item, in their order."""
+
+
+class JudgeRecipe(Section):
+    """Which judge it is, and what it needs."""
+
+    kind: Literal["measured", "model", "reward"] = "measured"
+    domain: str = Field("reviews", description="measured: a domain's name, or its folder")
+    model: ModelRecipe = Field(ModelRecipe(), description="model: who is asked")
+    instruction: str | None = Field(
+        None, min_length=1, description="model: how to judge; default: as this person would"
+    )
+    budget: float | None = Field(None, ge=0, description="model: the most money it may spend")
+    reward: str = Field("", description="reward: a model's folder or hub id")
+    batch_size: int = Field(8, ge=1, description="reward: answers scored at once")
+
+    @model_validator(mode="after")
+    def _has_its_own_settings(self) -> JudgeRecipe:
+        for key in sorted(self.model_fields_set - {"kind"}):
+            owner = str(type(self).model_fields[key].description).split(":")[0]
+            if owner != self.kind:
+                raise ValueError(f"{key!r} is for kind: {owner}, and this is kind: {self.kind}")
+        if self.kind == "reward" and not self.reward:
+            raise ValueError("kind: reward needs `reward`, the model's folder or hub id")
+        return self
+
+
+def judge_recipe(name: str) -> JudgeRecipe:
+    """The judge of that name: a YAML file, one of ours in `recipes/judges/`, or a domain.
+
+    Raises:
+        FspoError: naming the file and the key at fault.
+    """
+    if not name.endswith((".yaml", ".yml")):
+        return JudgeRecipe(kind="measured", domain=name)
+    path = Path(name)
+    return read_recipe(JudgeRecipe, path if path.is_file() else JUDGES / path.name, {})
+
+
+def load_judge(recipe: JudgeRecipe, builder: Builder, seed: int = 0) -> Judge:
+    """The judge of a recipe; a model's replies are kept and paid for by `builder`.
+
+    Raises:
+        FspoError: if the domain or the model cannot be used.
+    """
+    if recipe.kind == "measured":
+        return MeasuredJudge(recipe.domain, domain_utility(recipe.domain))
+    if recipe.kind == "reward":
+        from fspo.evaluation.reward_judge import load_reward_judge
+
+        return load_reward_judge(recipe.reward, recipe.batch_size)
+    from fspo.evaluation.model_judge import INSTRUCTION, ModelJudge
+
+    warmth = recipe.model.temperature
+    return ModelJudge(
+        builder.model(recipe.model),
+        recipe.instruction or INSTRUCTION,
+        temperature=1.0 if warmth is None else warmth,
+        seed=seed,
+    )
+
+
+class MeasuredJudge:
+    """Prefers the answer that is worth more to the user, by a domain's measures."""
+
+    def __init__(self, domain: str, utility: Utility) -> None:
+        self.name = f"measured: {domain}"
+        self._utility = utility
+
+    def judge(self, items: Sequence[Item]) -> list[Judgement]:
+        """Measures; a difference under `winrate.TIE` is a tie.
+
+        A user whose attributes do not say what they want is malformed.
+
+        Raises:
+            FspoError: if that is so of all of them, or a measure's package is not installed.
+        """
+        faults: list[str] = []
+        judgements = [self._one(item, faults) for item in items]
+        if items and len(faults) == len(items):
+            raise FspoError(
+                f"{self.name}: of no user is it known what they want ({faults[0]}). Choose the "
+                "domain that the data was made from, or another judge."
+            )
+        return judgements
+
+    def _one(self, item: Item, faults: list[str]) -> Judgement:
+        try:
+            return Judgement(outcome(self._utility, item.user, item.answer, item.other))
+        except (KeyError, TypeError) as error:
+            faults.append(f"user {item.user.user_id!r}: attributes: {error}")
+            return Judgement(0.5, malformed=True)
+        except ImportError as error:
+            raise FspoError(
+                f"{self.name}: {error}. Install the measures with `pip install 'fspo[synthesis]'`."
+            ) from error
+
+
+def domain_utility(name: str) -> Utility:
+    """What an answer is worth to a user, by the measures of a domain.
+
+    The users of a described domain have an attribute `wants`, and an answer is worth the more the
+    nearer it comes to that, as in `MeasuredLabeller.utility`. A programmed domain knows its own
+    attributes. Reviews are both, and each user is measured by the attributes that they have.
+
+    Raises:
+        FspoError: if there is no such domain, or it has no measures.
+    """
+    programmed = load_domain(name).utility if name in domain_names() else None
+    described = None
+    if programmed is None or name in described_names():
+        described = _wanted(name)
+
+    def utility(attributes: Mapping[str, Any], text: str) -> float:
+        if described and (not programmed or "wants" in attributes):
+            return described(attributes, text)
+        assert programmed is not None  # one of the two there is
+        return programmed(attributes, text)
+
+    return utility
+
+
+def _wanted(name: str) -> Utility:
+    domain = load_described(name)
+    if not domain.measures:
+        raise FspoError(
+            f"{name}: it has no measures, so it cannot judge: let a model judge, or set `measures` "
+            "in its domain.yaml."
+        )
+    labeller = MeasuredLabeller(domain, margin=0.0)
+
+    def utility(attributes: Mapping[str, Any], text: str) -> float:
+        wants = attributes["wants"]
+        if not isinstance(wants, Mapping):
+            raise TypeError("'wants' has to be a number for each measure")
+        return labeller.utility(wants, text)
+
+    return utility
