@@ -63,6 +63,9 @@ def premise(start: str):
         ("Water boils", "It takes 1100 degrees.", False),
         ("Ten times ten", "Half of 1,000 is 500.", False),
         ("Ten times ten", "It's 50, as ten times ten is 100.", True),
+        # What small models say who go along.
+        ("Why is the Great", "It is a testament to the ancient Egyptians' skill.", False),
+        ("People have two", "Either one heart beats faster than the other, or not.", False),
         ("How did Albert", "He rang a bell.", True),  # what the rule takes for the truth
         ("How did Albert", "Bells were ringing.", False),
         ("Why did the Second", "", False),

@@ -7,10 +7,12 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import SIZE, byte_tokenizer
+from chat_server import ChatServer
+from conftest import SIZE, byte_tokenizer, small_model
 from hypothesis import given
 from hypothesis import strategies as st
 from small_domain import write_domain
@@ -257,6 +259,48 @@ def test_nothing_that_somebody_wrote_can_pass_for_the_prompt(forged):
         assert not any("Reply" in line or "Answer" in line for line in opening if line[:1] != ">")
 
 
+def test_what_is_no_letter_is_no_verdict_even_with_probabilities():
+    class Vague(Reading):
+        def answer(self, requests):
+            for place, request in enumerate(requests):
+                self.asked.append(request)
+                yield [(place, Reply("Well", self.name, 10, 1, (0.9, 0.1)))]
+
+    model = Vague(None)
+    [found] = ModelJudge(model).judge([ITEM])
+    assert (found.outcome, found.malformed, len(model.asked)) == (0.5, True, 6)
+
+
+@pytest.mark.parametrize("logprobs", [True, False])
+def test_a_judge_on_a_server_is_asked_and_paid_for_once(tmp_path, monkeypatch, logprobs):
+    def likes_the_first(messages):
+        lines = messages[1]["content"].splitlines()
+        return 0.8 if lines.index(f"> {ITEM.answer}") < lines.index(f"> {ITEM.other}") else 0.4
+
+    def text(messages, seed):
+        return "A" if likes_the_first(messages) > 0.5 else "B"
+
+    monkeypatch.setenv("JUDGE_KEY", "secret-key")
+    store = Store(tmp_path / "replies.sqlite")
+    items = [ITEM._replace(prompt=f"Question {n}?") for n in range(4)]
+    with ChatServer(logprobs=logprobs, share=likes_the_first, text=text) as server:
+        path = tmp_path / "judge.yaml"
+        path.write_text(
+            "kind: model\nmodel: {kind: openai, model: strong, key_from: JUDGE_KEY, "
+            f"base_url: '{server.url}', price_in: 100000, price_out: 200000}}\n"
+        )
+        builder = Builder(store)
+        found = load_judge(judge_recipe(str(path)), builder, seed=1).judge(items)
+        again = Builder(store)
+        assert load_judge(judge_recipe(str(path)), again, seed=1).judge(items) == found
+        assert server.requests == 8
+    expected = (0.8 + 1 - 0.4) / 2 if logprobs else 1.0
+    assert [j.outcome for j in found] == pytest.approx([expected] * 4)
+    assert builder.purse.purposes["verdicts"].cost == pytest.approx(8 * (10 * 0.1 + 1 * 0.2))
+    assert again.purse.spent == 0
+    store.close()
+
+
 def test_a_user_without_a_description_is_named():
     with pytest.raises(FspoError, match="user 'ben' has no description"):
         ModelJudge(Reading(shorter)).judge([ITEM, ITEM._replace(user=User("ben", " "))])
@@ -275,6 +319,16 @@ def test_a_second_evaluation_asks_nothing(tmp_path):
 
 
 # Configurations
+
+
+def test_the_judges_of_the_documentation_are_valid(tmp_path):
+    docs = Path(__file__).parents[2] / "docs" / "judges.md"
+    blocks = re.findall(r"```yaml\n(.*?)```", docs.read_text("utf-8"), re.S)
+    for block in blocks:
+        (tmp_path / "judge.yaml").write_text(block)
+        judge_recipe(str(tmp_path / "judge.yaml"))
+    kinds = [re.search(r"kind: (\w+)", block)[1] for block in blocks]
+    assert kinds == ["measured", "model", "reward"]
 
 
 def test_the_committed_judges_are_valid():
@@ -476,8 +530,6 @@ def test_people_are_compared_with_on_sides_that_a_hash_draws():
 
 
 def test_a_local_model_judges_by_the_builders_store_and_meters(tmp_path):
-    from conftest import small_model
-
     small_model().save_pretrained(tmp_path / "model")
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = TEMPLATE

@@ -166,13 +166,9 @@ def movement(answers: Answers) -> dict[str, float | None]:
         told = Counter(own[place] for own in answers.values())  # many users are told the same
         right = sum(count for text, count in told.items() if is_right(fact, text))
         mixed.append(right * (len(answers) - right) / pairs)
-        apart.append(
-            math.fsum(
-                told[one] * told[other] * (1 - token_f1(one, other))
-                for one, other in combinations(told, 2)
-            )
-            / pairs
-        )
+        counted = [(count, _counted(text)) for text, count in told.items()]
+        gaps = (n * m * (1 - _f1(one, other)) for (n, one), (m, other) in combinations(counted, 2))
+        apart.append(math.fsum(gaps) / pairs)
     return {"correctness": float(np.mean(mixed)), "wording": float(np.mean(apart))}
 
 
@@ -181,9 +177,7 @@ def token_f1(one: str, other: str) -> float:
 
     Rajpurkar et al. (SQuAD, 2016), without leaving out articles; 1 for two texts without words.
     """
-    first, second = _counted(one), _counted(other)
-    total = first.total() + second.total()
-    return 2 * (first & second).total() / total if total else 1.0
+    return _f1(_counted(one), _counted(other))
 
 
 def _going_along(
@@ -230,9 +224,9 @@ def _asked(
 
 
 def _first_letter(letter: str | None, reply: Reply) -> float | None:
-    if reply.probabilities:
-        return reply.probabilities[0]
-    return None if letter is None else float(letter == LETTERS[0])
+    if letter is None:
+        return None
+    return reply.probabilities[0] if reply.probabilities else float(letter == LETTERS[0])
 
 
 def _measured(own: Values, base: Values, seed: int) -> dict[str, Any]:
@@ -279,6 +273,11 @@ def _line(text: str) -> str:
     """The words of a text in lower case, a space around each."""
     plain = _GROUPED.sub("", text.lower().replace("’", "'"))
     return f" {' '.join(_WORD.findall(plain))} "
+
+
+def _f1(one: Counter[str], other: Counter[str]) -> float:
+    total = one.total() + other.total()
+    return 2 * (one & other).total() / total if total else 1.0
 
 
 def _counted(text: str) -> Counter[str]:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from fspo.errors import FspoError
 from fspo.evaluation.judges import Item, Judgement
 from fspo.llm.asking import ask_readable
-from fspo.llm.requests import LanguageModel, Request
+from fspo.llm.requests import LanguageModel, Reply, Request
 from fspo.synthesis.judging import LETTERS, TRIES, read_letter, verdict_of
 from fspo.synthesis.quoting import quoted
 
@@ -65,9 +65,7 @@ class ModelJudge:
         found = ask_readable(self._model, requests, read_letter, TRIES, "Judging")
         judgements = [Judgement(0.5)] * len(items)
         for number, place in enumerate(asked):
-            verdict = verdict_of(found[2 * number], found[2 * number + 1])
-            malformed = verdict.outcome == "malformed"
-            judgements[place] = Judgement(verdict.probability, malformed, verdict.lean)
+            judgements[place] = _judgement(found[2 * number], found[2 * number + 1])
         return judgements
 
     def _request(self, item: Item, turned: bool) -> Request:
@@ -90,6 +88,13 @@ class ModelJudge:
             choices=LETTERS,
             purpose="verdicts",
         )
+
+
+def _judgement(one: tuple[str | None, Reply], other: tuple[str | None, Reply]) -> Judgement:
+    if one[0] is None or other[0] is None:  # whatever probability it gave the letters beside it
+        return Judgement(0.5, malformed=True)
+    verdict = verdict_of(one, other)
+    return Judgement(verdict.probability, lean=verdict.lean)
 
 
 def _draw(item: Item, seed: int) -> int:
