@@ -61,8 +61,9 @@ def polis(rows: Preferences, generator: np.random.Generator) -> Study:
     test = sorted(_drawn(sorted(rows.by_user), TEST_USERS, generator))
     train = {user: pairs for user, pairs in seen.items() if user not in test and pairs}
     held_out = Preferences({user: seen[user] for user in test})
-    settings = {"shots": SHOTS["polis"], "targets": TARGETS, "draws": DRAWS, "seed": 0}
-    about_seen = draw_probes(held_out, test, **settings)
+    about_seen = draw_probes(
+        held_out, test, shots=SHOTS["polis"], targets=TARGETS, draws=DRAWS, seed=0
+    )
     about_unseen = [
         Probe(User(user), shots, unseen[user][:TARGETS])
         for user in test
@@ -95,9 +96,18 @@ def arguments(rows: Preferences, generator: np.random.Generator) -> Study:
         if user not in test and (kept := [p for p in own if p.prompt not in about])
     }
     held_out = Preferences({user: rows.by_user[user] for user in sorted(test)})
-    settings = {"shots": SHOTS["arguments"], "targets": TARGETS, "draws": DRAWS, "seed": 0}
-    seen = draw_probes(held_out, sorted(test), about=set(prompts) - about, **settings)
-    unseen = draw_probes(held_out, sorted(test), about=about, **settings)
+    seen, unseen = (
+        draw_probes(
+            held_out,
+            sorted(test),
+            shots=SHOTS["arguments"],
+            targets=TARGETS,
+            draws=DRAWS,
+            seed=0,
+            about=kind,
+        )
+        for kind in (set(prompts) - about, about)
+    )
     return Study(Preferences(train), seen, unseen)
 
 

@@ -147,7 +147,7 @@ def train(
 ) -> None:
     """Train a policy on users' preferences, as a recipe says; flags win over the recipe."""
     given = {key: value for key, value in locals().items() if key in _TRAIN_FLAGS}
-    from fspo.learning.train import train as run
+    from fspo.methods.train import train as run
     from fspo.recipe import TrainRecipe, read_recipe
 
     _hush(quiet)

@@ -36,6 +36,7 @@ class Lora(Section):
 class TrainRecipe(Section):
     """One training run: `fspo train`."""
 
+    method: Literal["fspo"] = Field("fspo", description="what is trained")
     data: str = Field("", description="preference dataset: a folder, a file or a hub id")
     out: str = Field("", description="folder for the trained adapter, its checkpoints and its log")
     model: str = Field("smollm2-135m-instruct", description="the policy to start from")

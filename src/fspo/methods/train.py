@@ -1,0 +1,20 @@
+"""Trains whichever method a recipe names: `fspo train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fspo.recipe import TrainRecipe
+
+
+def train(recipe: TrainRecipe, resume: bool = False) -> Path:
+    """Runs a recipe to its end, and returns the folder that `fspo evaluate` takes.
+
+    Raises:
+        FspoError: as `fspo.learning.train.train`.
+    """
+    from fspo.learning.train import train as train_policy
+
+    return train_policy(recipe, resume)
