@@ -88,7 +88,7 @@ def shorter(request: Request) -> str:
 
 
 def test_a_described_domain_measures_what_its_users_want(tmp_path):
-    judge = MeasuredJudge("tiny", domain_utility(str(write_domain(tmp_path / "tiny"))))
+    judge = load_judge(judge_recipe(str(write_domain(tmp_path / "tiny"))), Builder(None))
     exact, close, far = "a b c d e", "a b c d e f", "a b c d e f g h i"  # 5 words are worth 1
     outcomes = [
         j.outcome
@@ -137,12 +137,14 @@ def test_a_programmed_domain_measures_by_its_own_attributes():
     for text in ("I love it.", "I hate it."):
         own = load_domain("reviews").utility(fan.attributes, text)
         assert utility(fan.attributes, text) == own
-    [found] = MeasuredJudge("reviews", utility).judge([Item(fan, "", "I love it.", "I hate it.")])
+    [found] = MeasuredJudge("reviews", utility, dict).judge(
+        [Item(fan, "", "I love it.", "I hate it.")]
+    )
     assert found.outcome == 1.0
 
 
 def test_who_says_nothing_of_what_they_want_is_malformed_unless_nobody_does(tmp_path):
-    judge = MeasuredJudge("tiny", domain_utility(str(write_domain(tmp_path / "tiny"))))
+    judge = load_judge(judge_recipe(str(write_domain(tmp_path / "tiny"))), Builder(None))
     odd = [{}, {"wants": "short"}, {"wants": {"grade": 3}}, {"wants": {"words": "few"}}]
     items = [Item(User(f"u{n}", attributes=a), "", "a", "b c") for n, a in enumerate(odd)]
     found = judge.judge([Item(ANN, "", "a b c d e", "a"), *items])

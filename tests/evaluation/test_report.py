@@ -52,6 +52,18 @@ def full() -> dict[str, Any]:
     accuracy = results["preference_accuracy"]
     accuracy["ci95"] = {"0": [0.44, 0.56], "2": [0.77, 0.85], "8": [0.9, 0.96]}
     accuracy["by_group"] = {"terse": {"0": 0.49, "2": 0.8, "8": 0.921}}
+    results["predictions"] = {
+        "FSPO": {
+            "by_shots": {"0": 0.5, "8": 0.921},
+            "n": 240,
+            "gain": {"8": {"mean": 0.421, "ci95": [0.36, 0.48]}},
+        },
+        "base": {"by_shots": {"0": 0.5}, "n": 240},
+    }
+    methods["oracle"]["length_controlled"] = 79.4
+    results["warnings"] = [
+        {"attribute": "education", "value": "primary", "users": 9, "winrate": 41.0, "others": 77.0}
+    ]
     results["example"] = {
         "user_id": "user-9",
         "description": "Likes it short.",
@@ -146,13 +158,15 @@ def page(html) -> Page:
 def test_tables_hold_the_numbers_of_the_results(page):
     results = full()
     header, *rows = page.tables["All methods"]
-    assert header == ["Method", "Win rate", "95% interval", "Comparisons", "Words"]
+    columns = "Method|Win rate|95% interval|Length-controlled|Comparisons|Words"
+    assert header == columns.split("|")
     for (name, method), row in zip(results["methods"].items(), rows, strict=True):
         low, high = method["ci95"]
         assert row == [
             name,
             f"{method['winrate']:.1f}%",
             f"{low:.1f}% to {high:.1f}%",
+            f"{method['length_controlled']:.1f}%" if "length_controlled" in method else "–",
             str(method["n"]),
             f"{method['mean_length']:.1f}",
         ]
@@ -171,6 +185,10 @@ def test_tables_hold_the_numbers_of_the_results(page):
     ]
     assert page.tables["Preference accuracy by kind of user"][1:] == [
         ["terse", "49.0%", "80.0%", "92.1%"]
+    ]
+    assert page.tables["Preference accuracy by method"][1:] == [
+        ["FSPO", "50.0%", "92.1%", "+42.1", "36.0% to 48.0%"],
+        ["base", "50.0%", "–", "–", "–"],
     ]
 
 
@@ -244,7 +262,7 @@ def test_findings_are_said_in_sentences(page):
         "8.8 points behind the oracle, which is told the user's description (80.1%); the" in found
     )
     assert "least often for “terse” (66.1%) and most often for “chatty” (76.5%)" in found
-    assert "The users are synthetic" in found
+    assert "Where users are synthetic" in found
 
 
 def test_a_method_that_loses_is_said_to_lose(tmp_path):
@@ -351,7 +369,7 @@ def test_what_could_not_be_measured_is_left_out(tmp_path):
     results["methods"]["FSPO"]["ci95"] = [math.nan, math.nan]
     results["preference_accuracy"]["by_shots"]["2"] = math.nan
     page = Page(written(tmp_path, results))
-    assert ["oracle", "–", "–", "120", "52.5"] in page.tables["All methods"]
+    assert ["oracle", "–", "–", "79.4%", "120", "52.5"] in page.tables["All methods"]
     assert ["FSPO", "71.3%", "–", "120", "48.0"] in page.tables["All methods"]
     assert len(page.tables["Preference accuracy by number of choices seen"]) == 1 + 2
     assert "nan" not in page.text("text", "td", "li", "dd")
@@ -399,3 +417,17 @@ def test_drawing_leaves_the_callers_matplotlib_settings_alone(tmp_path):
     before = dict(matplotlib.rcParams)
     write_report(REQUIRED, tmp_path)
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_group_that_is_served_worse_is_told(html):
+    found = Page(html).text("li")
+    assert "Users whose education is “primary” (9 of them) are served worse" in found
+
+
+def test_without_a_judge_the_page_says_that_nothing_was_judged(tmp_path):
+    results = copy.deepcopy(REQUIRED) | {"judge": "none", "methods": {}}
+    found = Page(write_report(results, tmp_path).read_text(encoding="utf-8")).text(
+        "li", "h2", "summary"
+    )
+    assert "Nothing was written and nothing was judged" in found
+    assert "Win rate" not in found

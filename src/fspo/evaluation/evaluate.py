@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fspo.evaluation import summaries
+from fspo.console import say
+from fspo.evaluation import comparing, summaries
 from fspo.evaluation.cohort import Cohort, cohort, eligible
 from fspo.evaluation.probing import Gaps, Probe, draw_probes, probe, shot_counts
 from fspo.evaluation.winrate import write_answers
@@ -23,7 +24,7 @@ from fspo.methods.method import Task
 from fspo.preferences.records import Preferences, User
 
 if TYPE_CHECKING:
-    from fspo.domains import Domain
+    from fspo.evaluation.judges import Judge
     from fspo.recipe import EvaluateRecipe
 
 _UNTRAINED = ("base", "few-shot prompted")
@@ -59,7 +60,7 @@ def evaluate(
     compared = trained(policies)
     every = load_preferences(data)
     people = cohort(every, [policy.settings for policy in compared], recipe)
-    domain = _judge(recipe, people.test)
+    judge = _judge(recipe, people.test, out, seed)
     users = eligible(people.test, people.about, recipe)
     counts = shot_counts(recipe.shots)
     probes = draw_probes(
@@ -71,22 +72,22 @@ def evaluate(
         seed=seed,
         about=people.about,
     )
-    tasks = _tasks(people, probes, recipe, seed) if domain else []
+    tasks = _tasks(people, probes, recipe, seed) if judge else []
     told = all(people.test.users[user].description for user in users)
     names = [*_UNTRAINED, *(["oracle"] if told else [])]
     gaps: dict[str, list[Gaps]] = {}
     answers: dict[str, list[list[str]]] = {}
     for method in methods(compared, names, recipe):
         gaps[method.name] = probe(method, probes, counts)
-        if domain:
+        if judge:
             answers[method.name] = write_answers(method, tasks, out / "answers", seed)
     predictions = {
         name: summaries.accuracy(probes, own, counts, seed) for name, own in gaps.items()
     }
     first = compared[0]
     results = {
-        "judge": f"measured: {domain.NAME}" if domain else "none",
-        "methods": summaries.win_rates(answers, tasks, domain, seed) if domain else {},
+        "judge": judge.name if judge else "none",
+        "methods": {},
         "preference_accuracy": predictions[first.name],
         "predictions": predictions,
         "users": {"train": len(people.train.by_user), "test": len(users)},
@@ -99,8 +100,16 @@ def evaluate(
         "seed": seed,
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 1),
-        "example": summaries.example(tasks, answers, domain) if domain else None,
+        "example": None,
     }
+    if judge:
+        judged = comparing.outcomes(answers, tasks, judge)
+        results |= {
+            "methods": comparing.win_rates(answers, judged, tasks, seed),
+            "differences": comparing.differences(first.name, judged, tasks, seed),
+            "warnings": comparing.warnings(judged[first.name], tasks, seed),
+            "example": comparing.example(tasks, answers, judge),
+        }
     write_json(out / "results.json", results)
     return results
 
@@ -114,16 +123,24 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def _judge(recipe: EvaluateRecipe, test: Preferences) -> Domain | None:
-    """The domain whose measures judge: the one asked for, or one that knows these users."""
+def _judge(recipe: EvaluateRecipe, test: Preferences, out: Path, seed: int) -> Judge | None:
+    """The judge that was asked for, or the one whose measures know these users, if there is one."""
     from fspo.domains import load_domain
+    from fspo.evaluation.judges import judge_recipe, load_judge
+    from fspo.llm.build import Builder
+    from fspo.llm.store import Store
 
-    if recipe.judge == "none":
+    name = recipe.judge
+    if name is None:
+        known = all(map(load_domain("reviews").knows, test.users.values()))
+        name = "reviews" if known else "none"
+        if not known:
+            say("no measures of ours know these users: nothing is written or judged; see --judge")
+    if name == "none":
         return None
-    if recipe.judge:
-        return load_domain(recipe.judge)
-    reviews = load_domain("reviews")
-    return reviews if all(map(reviews.knows, test.users.values())) else None
+    chosen = judge_recipe(name)
+    store = Store(out / "verdicts.sqlite") if chosen.kind == "model" else None
+    return load_judge(chosen, Builder(store, chosen.budget), seed)
 
 
 def _tasks(

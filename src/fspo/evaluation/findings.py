@@ -24,6 +24,12 @@ def findings(results: Results) -> list[str]:
     sentences = list(_accuracy_findings(results.preference_accuracy))
     for name in own_methods(results):
         sentences += _win_findings(name, results)
+    for group in results.warnings:
+        sentences.append(
+            f"Users whose {group.attribute} is “{group.value}” ({group.users} of them) are served "
+            f"worse than the others: {percent(group.winrate, 1)} against "
+            f"{percent(group.others, 1)} of comparisons are won."
+        )
     return sentences
 
 

@@ -5,7 +5,7 @@ A judge is a few lines of YAML (`recipes/judges/`), or the name of a domain whos
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -21,6 +21,8 @@ from fspo.recipe import RECIPES, ModelRecipe, Section, read_recipe
 from fspo.synthesis.judging import MeasuredLabeller
 
 JUDGES = RECIPES / "judges"
+
+Measure = Callable[[str], Mapping[str, float]]
 
 
 class Item(NamedTuple):
@@ -101,7 +103,8 @@ def load_judge(recipe: JudgeRecipe, builder: Builder, seed: int = 0) -> Judge:
         FspoError: if the domain or the model cannot be used.
     """
     if recipe.kind == "measured":
-        return MeasuredJudge(recipe.domain, domain_utility(recipe.domain))
+        named = Path(recipe.domain).name
+        return MeasuredJudge(named, domain_utility(recipe.domain), _measures(recipe.domain))
     if recipe.kind == "reward":
         from fspo.evaluation.reward_judge import load_reward_judge
 
@@ -120,9 +123,13 @@ def load_judge(recipe: JudgeRecipe, builder: Builder, seed: int = 0) -> Judge:
 class MeasuredJudge:
     """Prefers the answer that is worth more to the user, by a domain's measures."""
 
-    def __init__(self, domain: str, utility: Utility) -> None:
+    def __init__(self, domain: str, utility: Utility, measure: Measure) -> None:
         self.name = f"measured: {domain}"
-        self._utility = utility
+        self._utility, self._measure = utility, measure
+
+    def facts(self, user: User, text: str) -> dict[str, float]:
+        """What it measures in an answer, and what that is worth to the user (`utility`)."""
+        return {**self._measure(text), "utility": self._utility(user.attributes, text)}
 
     def judge(self, items: Sequence[Item]) -> list[Judgement]:
         """Measures; a difference under `winrate.TIE` is a tie.
@@ -151,6 +158,13 @@ class MeasuredJudge:
             raise FspoError(
                 f"{self.name}: {error}. Install the measures with `pip install 'fspo[synthesis]'`."
             ) from error
+
+
+def _measures(name: str) -> Measure:
+    if name in domain_names():
+        return load_domain(name).measure
+    functions = load_described(name).functions
+    return lambda text: {measure: function(text) for measure, function in functions.items()}
 
 
 def domain_utility(name: str) -> Utility:

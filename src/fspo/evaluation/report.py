@@ -9,7 +9,7 @@ them, also where a method loses. Nothing is measured here.
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,7 +36,7 @@ from fspo.evaluation.findings import (
     percent,
     words,
 )
-from fspo.evaluation.results import Interval, LogRow, Results, WinRate
+from fspo.evaluation.results import Interval, LogRow, Prediction, Results, WinRate
 from fspo.files import write_text
 
 T = TypeVar("T")
@@ -176,15 +176,31 @@ def _tables(results: Results) -> list[Table]:
     """All that was measured of methods and of kinds of users."""
     methods, accuracy = results.methods, results.preference_accuracy
     unknown = WinRate(winrate=math.nan)
+    seen = sorted({shot for p in results.predictions.values() for shot in p.by_shots})
     groups = sorted({group for method in methods.values() for group in method.by_group})
     shots = sorted({shot for values in accuracy.by_group.values() for shot in values})
     tables = [
         Table(
             "All methods",
-            ("Method", "Win rate", "95% interval", "Comparisons", "Words"),
+            ("Method", "Win rate", "95% interval", "Length-controlled", "Comparisons", "Words"),
             [
-                (name, percent(m.winrate, 1), ends(m.ci95), str(m.n), words(m.mean_length))
+                (
+                    name,
+                    percent(m.winrate, 1),
+                    ends(m.ci95),
+                    percent(m.length_controlled, 1),
+                    str(m.n),
+                    words(m.mean_length),
+                )
                 for name, m in methods.items()
+            ],
+        ),
+        Table(
+            "Preference accuracy by method",
+            ("Method", *(f"{shot} seen" for shot in seen), "Gain", "95% interval"),
+            [
+                (name, *_row(p.by_shots, seen), *_gain(p, seen))
+                for name, p in results.predictions.items()
             ],
         ),
         Table(
@@ -198,13 +214,22 @@ def _tables(results: Results) -> list[Table]:
         Table(
             "Preference accuracy by kind of user",
             ("Kind of user", *(f"{shot} seen" for shot in shots)),
-            [
-                (group, *(percent(100 * values.get(shot, math.nan), 1) for shot in shots))
-                for group, values in sorted(accuracy.by_group.items())
-            ],
+            [(group, *_row(values, shots)) for group, values in sorted(accuracy.by_group.items())],
         ),
     ]
     return [table for table in tables if table.rows]
+
+
+def _row(values: Mapping[int, float], shots: Sequence[int]) -> list[str]:
+    return [percent(100 * values.get(shot, math.nan), 1) for shot in shots]
+
+
+def _gain(prediction: Prediction, shots: Sequence[int]) -> tuple[str, str]:
+    """What all shots add to none, in points, and its interval."""
+    gain = prediction.gain.get(max(shots, default=0))
+    if gain is None or math.isnan(gain.mean):
+        return "–", "–"
+    return f"{100 * gain.mean:+.1f}", ends(_percentages(gain.ci95))
 
 
 def _percentages(interval: Interval) -> Interval:

@@ -29,6 +29,7 @@ class Method(WinRate):
     ci95: Interval
     n: int
     mean_length: Measured
+    length_controlled: Measured = Field(default=math.nan)
     by_group: dict[str, WinRate] = {}
 
 
@@ -39,6 +40,29 @@ class Accuracy(BaseModel):
     n: int
     ci95: dict[int, Interval] = {}
     by_group: dict[str, dict[int, Measured]] = {}
+
+
+class Gain(BaseModel):
+    """By how much more often a pair is ranked right than without shots, on the same pairs."""
+
+    mean: Measured
+    ci95: Interval = None
+
+
+class Prediction(Accuracy):
+    """The same of one method, with what the shots add."""
+
+    gain: dict[int, Gain] = {}
+
+
+class Warning(BaseModel):
+    """A group of users that the method the report is about serves worse than everyone else."""
+
+    attribute: str
+    value: str
+    users: int
+    winrate: Measured
+    others: Measured
 
 
 class Users(BaseModel):
@@ -101,6 +125,8 @@ class Results(BaseModel):
     judge: str
     methods: dict[str, Method]
     preference_accuracy: Accuracy
+    predictions: dict[str, Prediction] = {}
+    warnings: list[Warning] = []
     users: Users
     model: str
     seed: int

@@ -1,20 +1,16 @@
-"""What was measured, as the figures of `results.json`: means, intervals, groups, one example."""
+"""How well users' preferences were predicted, as the figures of `results.json`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from fspo.evaluation.calibration import calibration, fit_temperature
 from fspo.evaluation.probing import Gaps, Probe, hits
 from fspo.evaluation.statistics import bootstrap_ci
-from fspo.evaluation.winrate import outcome
-from fspo.methods.method import Task
 from fspo.preferences.records import User
-
-if TYPE_CHECKING:
-    from fspo.domains import Domain
 
 Values = Mapping[str, Sequence[float]]  # each user's
 
@@ -48,6 +44,30 @@ def accuracy(
             }
             for group, own in members.items()
         },
+        "calibration": {"shots": counts[-1]} | _calibrated(_by_user(probes, [g[-1] for g in gaps])),
+    }
+
+
+def _calibrated(gaps: Values) -> dict[str, Any]:
+    """Calibration with a temperature that was fitted to the other half of the users."""
+    users = sorted(gaps)
+    halves = [[gap for user in users[half::2] for gap in gaps[user]] for half in (0, 1)]
+    temperatures = [fit_temperature(halves[1]), fit_temperature(halves[0])]
+    scaled = [
+        gap / temperature
+        for half, temperature in zip(halves, temperatures, strict=True)
+        for gap in half
+    ]
+    found = calibration(scaled)
+    return {
+        "temperatures": [round(value, 4) for value in temperatures],
+        "brier": round(found.brier, 4),
+        "error": round(found.error, 4),
+        "curve": [
+            {"predicted": round(b.predicted, 4), "observed": round(b.observed, 4), "n": b.n}
+            for b in found.curve
+            if b.n
+        ],
     }
 
 
@@ -58,41 +78,20 @@ def _by_user(probes: Sequence[Probe], values: Sequence[Gaps]) -> dict[str, list[
     return found
 
 
-def win_rates(
-    answers: Mapping[str, list[list[str]]], tasks: Sequence[Task], domain: Domain, seed: int
-) -> dict[str, Any]:
-    """Every method against base: win rate in percent, its interval, and the mean length."""
-    compared = {}
-    for name, written in answers.items():
-        outcomes = {
-            task.user.user_id: [
-                100 * outcome(domain.utility, task.user, answer, other)
-                for answer, other in zip(own, base, strict=True)
-            ]
-            for task, own, base in zip(tasks, written, answers["base"], strict=True)
-        }
-        words = [len(text.split()) for own in written for text in own]
-        compared[name] = summary(outcomes, seed, "winrate") | {
-            "mean_length": round(float(np.mean(words)), 1),
-            "by_group": {
-                group: summary({u: outcomes[u] for u in members}, seed, "winrate")
-                for group, members in groups([task.user for task in tasks]).items()
-            },
-        }
-    return compared
-
-
 def summary(values: Values, seed: int, name: str) -> dict[str, Any]:
     """The mean of all values, with its interval over users and their number."""
-    low, high = bootstrap_ci(values, np.random.default_rng(seed))
     flat = [value for own in values.values() for value in own]
     digits = 4 if name == "mean" else 2
-    known = bool(np.isfinite(low) and np.isfinite(high))  # not with a single user
     return {
         name: round(float(np.mean(flat)), digits),
-        "ci95": [round(low, digits), round(high, digits)] if known else None,
+        "ci95": known(bootstrap_ci(values, np.random.default_rng(seed)), digits),
         "n": len(flat),
     }
+
+
+def known(interval: tuple[float, float], digits: int) -> list[float] | None:
+    """An interval's ends, or None if it is not known, as with a single user."""
+    return [round(end, digits) for end in interval] if np.isfinite(interval).all() else None
 
 
 def groups(users: Sequence[User]) -> dict[str, list[str]]:
@@ -102,33 +101,3 @@ def groups(users: Sequence[User]) -> dict[str, list[str]]:
         if kind := user.attributes.get("kind"):
             found.setdefault(str(kind), {})[user.user_id] = None
     return {group: list(members) for group, members in sorted(found.items())}
-
-
-def example(
-    tasks: Sequence[Task], answers: Mapping[str, list[list[str]]], domain: Domain
-) -> dict[str, Any]:
-    """One held-out user's shots, and what each method answered: the first user, not the best."""
-    task = tasks[0]
-    prompts = []
-    for number, prompt in enumerate(task.prompts[:3]):
-        written = {name: own[0][number] for name, own in answers.items()}
-        prompts.append(
-            {
-                "prompt": prompt,
-                "answers": {
-                    name: {
-                        "text": text,
-                        **domain.measure(text),
-                        "utility": domain.utility(task.user.attributes, text),
-                    }
-                    for name, text in written.items()
-                },
-            }
-        )
-    shots = [{"prompt": s.prompt, "chosen": s.chosen, "rejected": s.rejected} for s in task.shots]
-    return {
-        "user_id": task.user.user_id,
-        "description": task.user.description,
-        "shots": shots,
-        "prompts": prompts,
-    }

@@ -1,0 +1,137 @@
+"""What a judge makes of the methods' answers, as the figures of `results.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fspo.evaluation.groups import compare_groups, groups_of, worse_served
+from fspo.evaluation.judges import Item, Judge, Judgement, MeasuredJudge
+from fspo.evaluation.length_control import length_controlled_win_rate
+from fspo.evaluation.statistics import Difference, binomial_p, paired_difference, wins_of_decided
+from fspo.evaluation.summaries import groups, known, summary
+from fspo.methods.method import Task
+
+Answers = Mapping[str, list[list[str]]]  # method -> for each task, its answers
+Outcomes = dict[str, list[float]]  # user -> an outcome for each answer
+
+
+def outcomes(answers: Answers, tasks: Sequence[Task], judge: Judge) -> dict[str, list[Judgement]]:
+    """For each method the judge's word on each of its answers beside the base model's."""
+    found = {}
+    for name, written in answers.items():
+        items = [
+            Item(task.user, prompt, answer, other)
+            for task, own, base in zip(tasks, written, answers["base"], strict=True)
+            for prompt, answer, other in zip(task.prompts, own, base, strict=True)
+        ]
+        # Base against itself is a tie by definition, whatever a judge might say.
+        found[name] = [Judgement(0.5)] * len(items) if name == "base" else judge.judge(items)
+    return found
+
+
+def win_rates(
+    answers: Answers, judged: Mapping[str, Sequence[Judgement]], tasks: Sequence[Task], seed: int
+) -> dict[str, Any]:
+    """Every method against base, in percent: win rate, length-controlled win rate, by group.
+
+    `p` is of a one-sided binomial test that it wins more often than it loses.
+    """
+    members = groups([task.user for task in tasks])
+    base = _by_user(tasks, [_words(own) for own in answers["base"]])
+    compared = {}
+    for name, judgements in judged.items():
+        won = by_user(tasks, [judgement.outcome for judgement in judgements])
+        rates = {user: [100 * value for value in own] for user, own in won.items()}
+        words = _by_user(tasks, [_words(own) for own in answers[name]])
+        controlled = length_controlled_win_rate(won, words, base, np.random.default_rng(seed))
+        compared[name] = summary(rates, seed, "winrate") | {
+            "length_controlled": round(controlled.winrate, 2),
+            "length_controlled_ci95": known((controlled.low, controlled.high), 2),
+            "p": binomial_p(*wins_of_decided(j.outcome for j in judgements)),
+            "malformed": sum(judgement.malformed for judgement in judgements),
+            "mean_length": round(float(np.mean([n for own in words.values() for n in own])), 1),
+            "by_group": {
+                group: summary({user: rates[user] for user in own}, seed, "winrate")
+                for group, own in members.items()
+            },
+        }
+    return compared
+
+
+def differences(
+    name: str, judged: Mapping[str, Sequence[Judgement]], tasks: Sequence[Task], seed: int
+) -> dict[str, Any]:
+    """By how many points a method's win rate is above each other one's, on the same prompts."""
+    won = {
+        method: by_user(tasks, [100 * judgement.outcome for judgement in judgements])
+        for method, judgements in judged.items()
+    }
+    return {
+        other: _difference(paired_difference(won[name], own, np.random.default_rng(seed)))
+        for other, own in won.items()
+        if other != name
+    }
+
+
+def warnings(
+    judgements: Sequence[Judgement], tasks: Sequence[Task], seed: int
+) -> list[dict[str, Any]]:
+    """Groups of users, by any attribute, whom a method serves worse than everyone else."""
+    won = by_user(tasks, [100 * judgement.outcome for judgement in judgements])
+    compared = compare_groups(won, groups_of([task.user for task in tasks]), seed)
+    return [
+        {
+            "attribute": group.attribute,
+            "value": group.value,
+            "users": group.users,
+            "winrate": round(group.mean, 2),
+            "others": round(group.rest, 2),
+            "difference_ci95": known((group.low, group.high), 2),
+        }
+        for group in worse_served(compared)
+    ]
+
+
+def example(tasks: Sequence[Task], answers: Answers, judge: Judge) -> dict[str, Any]:
+    """One held-out user's shots, and what each method answered: the first user, not the best."""
+    task = tasks[0]
+
+    def looked_at(text: str) -> dict[str, Any]:
+        facts = judge.facts(task.user, text) if isinstance(judge, MeasuredJudge) else {}
+        return {"text": text, "words": len(text.split())} | facts
+
+    return {
+        "user_id": task.user.user_id,
+        "description": task.user.description,
+        "shots": [
+            {"prompt": s.prompt, "chosen": s.chosen, "rejected": s.rejected} for s in task.shots
+        ],
+        "prompts": [
+            {
+                "prompt": prompt,
+                "answers": {name: looked_at(own[0][number]) for name, own in answers.items()},
+            }
+            for number, prompt in enumerate(task.prompts[:3])
+        ],
+    }
+
+
+def by_user(tasks: Sequence[Task], values: Sequence[float]) -> Outcomes:
+    """What was found of all answers in a row, by the user whom each was for."""
+    rest = iter(values)
+    return _by_user(tasks, [[next(rest) for _ in task.prompts] for task in tasks])
+
+
+def _by_user(tasks: Sequence[Task], values: Sequence[Sequence[float]]) -> Outcomes:
+    return {task.user.user_id: list(own) for task, own in zip(tasks, values, strict=True)}
+
+
+def _words(texts: Sequence[str]) -> list[float]:
+    return [float(len(text.split())) for text in texts]
+
+
+def _difference(found: Difference) -> dict[str, Any]:
+    return {"difference": round(found.mean, 2), "ci95": known((found.low, found.high), 2)}
