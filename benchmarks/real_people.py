@@ -13,14 +13,20 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from training import machine
 
-from fspo.evaluation.probing import Probe, draw_probes
+from fspo.console import say
+from fspo.evaluation.evaluate import versions
+from fspo.evaluation.probing import Gaps, Probe, draw_probes, hits, probe, shot_counts
+from fspo.evaluation.statistics import paired_difference
+from fspo.evaluation.summaries import accuracy, known
 from fspo.files import write_json
+from fspo.methods.method import Predictor
 from fspo.preferences.reading import preference_rows
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.writing import save_preferences
@@ -31,6 +37,17 @@ UNSEEN = 0.2  # the share of statements, or of debates, that training does not s
 SHOTS = {"polis": 8, "arguments": 8}
 TARGETS = 8  # of a person, that every number of shots is tried on
 DRAWS = 2  # of shots and targets, for each person
+TRAIN_SHOTS = {"polis": 16, "arguments": 8}  # short statements: longer episodes teach more a token
+OURS = "FSPO"
+BASELINES = (
+    "majority",
+    "longer",
+    "nearest neighbors",
+    "logistic on the shots",
+    "logistic, population and shots",
+    "factors",
+    "GPO",
+)
 
 
 class Study(NamedTuple):
@@ -153,24 +170,94 @@ def recipe(out: Path, shots: int, episodes: int) -> TrainRecipe:
     )
 
 
+def predictors(study: Study, out: Path, policies: Mapping[str, Path]) -> Iterator[Predictor]:
+    """Simple baselines and GPO, fitted to the training people, then the policies."""
+    from fspo.learning.policy import load_policy
+    from fspo.methods.build import baselines
+    from fspo.methods.in_context import InContext
+    from fspo.recipe import EvaluateRecipe
+
+    yield from baselines(BASELINES, study.train, np.random.default_rng(0))
+    for name, folder in policies.items():
+        yield InContext(name, load_policy(folder), EvaluateRecipe())
+
+
+def measured(
+    probes: Sequence[Probe], gaps: Mapping[str, Sequence[Gaps]], counts: Sequence[int]
+) -> dict[str, Any]:
+    """Every predictor's accuracy by shots, calibration, and FSPO's lead over it at all shots."""
+    hit = {
+        name: _by_person(probes, [hits(values)[-1] for values in own]) for name, own in gaps.items()
+    }
+    ours = hit[OURS]
+    return {
+        "people": len(ours),
+        "predictors": {
+            name: accuracy(probes, own, counts, 0)
+            | {"lead": _lead(ours, hit[name]), "by_person": _spread(hit[name])}
+            for name, own in gaps.items()
+        },
+    }
+
+
+def _by_person(probes: Sequence[Probe], values: Sequence[Gaps]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for one, own in zip(probes, values, strict=True):
+        found.setdefault(one.user.user_id, []).extend(own.tolist())
+    return found
+
+
+def _lead(ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> dict[str, Any]:
+    lead = paired_difference(ours, theirs, np.random.default_rng(0))
+    return {"mean": round(lead.mean, 4), "ci95": known((lead.low, lead.high), 4)}
+
+
+def _spread(hit: dict[str, list[float]]) -> dict[str, float]:
+    """Accuracy from person to person: the tenth, the middle and the ninetieth of a hundred."""
+    each = [float(np.mean(own)) for own in hit.values()]
+    return {f"percentile_{p}": round(float(np.percentile(each, p)), 4) for p in (10, 50, 90)}
+
+
 def main() -> None:
+    """Trains what is not trained yet, measures, prints and keeps the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--episodes", type=int, default=400)
+    parser.add_argument("--episodes", type=int, default=440)
+    parser.add_argument("--pairs", type=int, default=2000, help="for IPO without users")
     given = parser.parse_args()
     from fspo.learning.train import train
 
     study = STUDIES[given.study](read(given.data), np.random.default_rng(0))
     if not (given.out / "data").is_dir():
         save_preferences(study.train, given.out / "data", "Real people's choices, to learn from.")
-    plan = recipe(
-        given.out, 2 * SHOTS[given.study] if given.study == "polis" else 8, given.episodes
-    )
-    policy = train(plan, resume=True)
-    print(json.dumps({"policy": str(policy), "seen": len(study.seen), "unseen": len(study.unseen)}))
-    write_json(given.out / "study.json", {"train": len(study.train)})
+    shots, train_shots = SHOTS[given.study], TRAIN_SHOTS[given.study]
+    policies = {OURS: train(recipe(given.out, train_shots, given.episodes), resume=True)}
+    if given.pairs:
+        plan = recipe(given.out, 0, given.pairs)
+        policies["DPO without users"] = train(plan, resume=True)
+    counts = shot_counts(shots)
+    results: dict[str, Any] = {
+        "study": given.study,
+        "training": {
+            "people": len(study.train.by_user),
+            "choices": len(study.train),
+            "episodes": given.episodes,
+            "pairs_without_users": given.pairs,
+        },
+        "versions": versions(),
+        "machine": machine(),
+    }
+    gaps: dict[str, dict[str, list[Gaps]]] = {"seen": {}, "unseen": {}}
+    for predictor in predictors(study, given.out, policies):
+        say(predictor.name)
+        for kind in gaps:
+            gaps[kind][predictor.name] = probe(predictor, getattr(study, kind), counts)
+    for kind, own in gaps.items():
+        results[kind] = measured(getattr(study, kind), own, counts)
+    write_json(given.out / "results.json", results)
+    print(json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":

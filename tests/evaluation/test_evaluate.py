@@ -145,3 +145,40 @@ def test_faults_are_named(place: Path) -> None:
         run(judge="revews")
     with pytest.raises(FspoError, match=r"fspo\.json: not found"):
         evaluate(place / "data", [place / "data"], place / "f", RECIPE)
+
+
+def test_any_dataset_with_users_and_prompts_held_out(place: Path) -> None:
+    """Real people's data has no splits, no descriptions, and no measure that knows the users."""
+    by_user = {
+        f"p{n}": [Preference(f"q{k}", f"yes {k} {n % 2}", f"no {k} {n % 2}") for k in range(8)]
+        for n in range(10)
+    }
+    save_preferences(Preferences(by_user), place / "people", "")
+    recipe = TrainRecipe(
+        data=str(place / "people"), out=str(place / "held-out"), model=str(place / "model"),
+        shots=3, episodes=4, lora=Lora(rank=2), holdout_users=0.4, holdout_prompts=0.25,
+    )  # fmt: skip
+    train(recipe)
+    settings = EvaluateRecipe(shots=3, episodes_per_user=1)
+    results = evaluate(place / "people", [place / "held-out"], place / "out3", settings)
+    assert results["judge"] == "none"
+    assert results["methods"] == {}
+    assert results["users"] == {"train": 6, "test": 4}
+    assert results["prompts"] == {"train": 6, "test": 8}
+    assert set(results["predictions"]) == {"base", "few-shot prompted", "FSPO"}
+    assert set(results["predictions"]["base"]["by_shots"].values()) == {0.5}
+    assert not (place / "out3" / "answers").exists()
+    assert "nothing was judged" in report(place / "out3").read_text()
+    more = settings.model_copy(update={"holdout_users": 0.6})
+    with pytest.raises(FspoError, match=r"trained on this very data with 0\.4 held out"):
+        evaluate(place / "people", [place / "held-out"], place / "out4", more)
+
+
+def test_policies_are_named(place: Path) -> None:
+    policy = str(place / "policy")
+    results = evaluate(place / "data", [f"one={policy}", f"two={policy}"], place / "o5", RECIPE)
+    assert list(results["methods"]) == ["base", "few-shot prompted", "one", "two", "oracle"]
+    assert results["predictions"]["one"] == results["predictions"]["two"]
+    assert results["differences"]["two"] == {"difference": 0.0, "ci95": [0.0, 0.0]}
+    with pytest.raises(FspoError, match=r"two are called 'FSPO \(policy\)'"):
+        evaluate(place / "data", [f"FSPO={policy}", f"FSPO={policy}"], place / "o6", RECIPE)
