@@ -199,6 +199,23 @@ def evaluate(
 
 
 @app.command()
+def paper(
+    table: Annotated[str, typer.Argument(help="reviews, elix or roleplay; or a recipe's path.")],
+    out: Annotated[Path, typer.Option(help="Folder for data, policies, results and the table.")],
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train and evaluate what a table of the paper needs; ours beside the published figures."""
+    from fspo.paper import recipe_path, render, run_paper
+    from fspo.recipe import PaperRecipe, read_recipe
+
+    _hush(quiet)
+    found = run_paper(read_recipe(PaperRecipe, recipe_path(table), {}), out, seed)
+    print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else render(found))
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="A folder with results.json.")],
 ) -> None:

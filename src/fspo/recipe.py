@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fspo.errors import FspoError
 
@@ -36,9 +36,9 @@ class Lora(Section):
 class TrainRecipe(Section):
     """One training run: `fspo train`."""
 
-    method: Literal["fspo"] = Field("fspo", description="what is trained")
     data: str = Field("", description="preference dataset: a folder, a file or a hub id")
     out: str = Field("", description="folder for the trained adapter, its checkpoints and its log")
+    method: Literal["fspo"] = Field("fspo", description="what is trained")
     model: str = Field("smollm2-135m-instruct", description="the policy to start from")
     adapter: str | None = Field(
         None, description="LoRA adapter to start from; it is then the reference, too"
@@ -157,6 +157,9 @@ class EvaluateRecipe(Section):
     holdout_prompts: float | None = Field(
         None, ge=0, lt=1, description="share of prompts held out; default: as in training"
     )
+    where: dict[str, list[str]] = Field(
+        default_factory=dict, description="only users with one of these values of an attribute"
+    )
     shots: int = Field(8, ge=1)
     episodes_per_user: int = Field(2, ge=1, description="draws of shots, for preference accuracy")
     targets: int = Field(2, ge=1, description="pairs that every number of shots is tried on")
@@ -165,6 +168,36 @@ class EvaluateRecipe(Section):
     max_new_tokens: int = Field(128, ge=1)
     temperature: float = Field(0.7, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
+
+
+class PaperColumn(Section):
+    """A column of a table: who is evaluated, and what the paper reports of them."""
+
+    evaluate: EvaluateRecipe = EvaluateRecipe()
+    published: dict[str, float] = Field(default_factory=dict, description="method -> win rate")
+
+
+class PaperPart(Section):
+    """A dataset, the methods that are trained on it, and the table's columns that it gives."""
+
+    reviews: SynthesizeRecipe | None = Field(None, description="the demo's reviews")
+    engine: EngineRecipe | None = Field(None, description="a described domain")
+    methods: dict[str, TrainRecipe] = Field(min_length=1)
+    columns: dict[str, PaperColumn] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _has_data(self) -> PaperPart:
+        if (self.reviews is None) == (self.engine is None):
+            raise ValueError("a part has either `reviews` or `engine`, which make its data")
+        return self
+
+
+class PaperRecipe(Section):
+    """A table of the paper: `fspo paper`."""
+
+    title: str
+    differs: str = Field("", description="what is not as in the paper")
+    parts: dict[str, PaperPart] = Field(min_length=1)
 
 
 class DemoRecipe(Section):

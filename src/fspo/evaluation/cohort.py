@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.learning.episodes import training_preferences
-from fspo.preferences.records import Preferences
+from fspo.preferences.records import Preferences, User
 from fspo.preferences.splitting import hold_out
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ def cohort(
     return Cohort(every.of("train"), test, frozenset())
 
 
+def _is_wanted(user: User, where: Mapping[str, Sequence[str]]) -> bool:
+    return all(str(user.attributes.get(key)) in values for key, values in where.items())
+
+
 def _same(one: str | None, other: str) -> bool:
     return bool(one) and Path(str(one)).resolve() == Path(other).resolve()
 
@@ -81,16 +85,17 @@ def eligible(test: Preferences, about: frozenset[str], recipe: EvaluateRecipe) -
     """
     from fspo.evaluation.probing import draw_probes
 
+    wanted = [user for user in test.by_user if _is_wanted(test.users[user], recipe.where)]
     enough = [
         user
-        for user in test.by_user
+        for user in wanted
         if draw_probes(test, [user], shots=recipe.shots, targets=1, draws=1, seed=0, about=about)
     ]
-    left_out = len(test.by_user) - len(enough)
+    left_out = len(wanted) - len(enough)
     needed = recipe.shots + 1
     if left_out:
         say(
-            f"{left_out} of {len(test.by_user)} users have fewer than {needed} preferences that "
+            f"{left_out} of {len(wanted)} users have fewer than {needed} preferences that "
             f"{recipe.shots} shots and a target take, and are left out"
         )
     if len(enough) < 2:
