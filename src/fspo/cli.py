@@ -257,7 +257,7 @@ def import_(
     out: Annotated[Path, typer.Option(help="Folder for the preference dataset.")],
     quiet: Quiet = False,
 ) -> None:
-    """Turn one of the paper's released datasets into a preference dataset."""
+    """Turn one of the paper's released datasets, or PRISM, into a preference dataset."""
     from fspo.preferences.importing import import_released
     from fspo.preferences.writing import save_preferences
 

@@ -1,8 +1,9 @@
-"""Turns the layouts of the paper's three released datasets into ours.
+"""Turns the layouts of the paper's three released datasets, and PRISM's, into ours.
 
     persona-iterative-responses   x, yw, yl, level, score_persona     (Roleplay)
     steered-reviews               prompt, response_x, response_y, label, scorer_level, level_x, ...
     elix-generations              the same columns
+    prism                         a folder of its tables; see prism.py
 
 In the first, `score_persona` is who preferred `yw` to `yl`: a description, or a record that has it
 as `persona_description` beside such as `persona_uuid`. In the others, `scorer_level`
@@ -18,6 +19,7 @@ from typing import Any
 
 from fspo.console import say
 from fspo.errors import FspoError
+from fspo.preferences.prism import import_prism
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.tables import SUFFIXES, Row, is_whole, kind_of, rows
 
@@ -32,7 +34,7 @@ def import_released(layout: str, source: Path) -> Preferences:
     apart.
 
     Args:
-        layout: one of `LAYOUTS`.
+        layout: one of `LAYOUTS`, or "prism".
         source: parquet, JSON lines, JSON or CSV.
 
     Returns:
@@ -42,8 +44,10 @@ def import_released(layout: str, source: Path) -> Preferences:
     Raises:
         FspoError: if layout or source is unknown, or a column is missing.
     """
+    if layout == "prism":
+        return import_prism(source)
     if layout not in LAYOUTS:
-        raise FspoError(f"there is no layout {layout!r}; there are {', '.join(LAYOUTS)}")
+        raise FspoError(f"there is no layout {layout!r}; there are {', '.join(LAYOUTS)}, prism")
     by_user: dict[str, list[Preference]] = {}
     users: dict[str, User] = {}
     left_out = 0
