@@ -22,7 +22,7 @@ from training import machine
 
 from fspo.console import say
 from fspo.evaluation.evaluate import versions
-from fspo.evaluation.probing import Gaps, Probe, draw_probes, hits, probe, shot_counts
+from fspo.evaluation.probing import Gaps, Probe, draw_probes, hits, probe
 from fspo.evaluation.statistics import paired_difference
 from fspo.evaluation.summaries import accuracy, known
 from fspo.files import write_json
@@ -34,9 +34,10 @@ from fspo.recipe import Lora, TrainRecipe
 
 TEST_USERS = 0.25
 UNSEEN = 0.2  # the share of statements, or of debates, that training does not see
-SHOTS = {"polis": 8, "arguments": 8}
-TARGETS = 8  # of a person, that every number of shots is tried on
-DRAWS = 2  # of shots and targets, for each person
+COUNTS = [0, 4, 8]  # shots that a target is tried after
+SHOTS = max(COUNTS)
+TARGETS = 6  # of a person, that every number of shots is tried on
+DRAWS = 1  # of shots and targets, for each person
 TRAIN_SHOTS = {"polis": 16, "arguments": 8}  # short statements: longer episodes teach more a token
 OURS = "FSPO"
 BASELINES = (
@@ -78,13 +79,11 @@ def polis(rows: Preferences, generator: np.random.Generator) -> Study:
     test = sorted(_drawn(sorted(rows.by_user), TEST_USERS, generator))
     train = {user: pairs for user, pairs in seen.items() if user not in test and pairs}
     held_out = Preferences({user: seen[user] for user in test})
-    about_seen = draw_probes(
-        held_out, test, shots=SHOTS["polis"], targets=TARGETS, draws=DRAWS, seed=0
-    )
+    about_seen = draw_probes(held_out, test, shots=SHOTS, targets=TARGETS, draws=DRAWS, seed=0)
     about_unseen = [
         Probe(User(user), shots, unseen[user][:TARGETS])
         for user in test
-        if unseen[user] and len(shots := seen[user][: SHOTS["polis"]]) == SHOTS["polis"]
+        if unseen[user] and len(shots := seen[user][:SHOTS]) == SHOTS
     ]
     return Study(Preferences(train), about_seen, about_unseen)
 
@@ -117,7 +116,7 @@ def arguments(rows: Preferences, generator: np.random.Generator) -> Study:
         draw_probes(
             held_out,
             sorted(test),
-            shots=SHOTS["arguments"],
+            shots=SHOTS,
             targets=TARGETS,
             draws=DRAWS,
             seed=0,
@@ -232,12 +231,11 @@ def main() -> None:
     study = STUDIES[given.study](read(given.data), np.random.default_rng(0))
     if not (given.out / "data").is_dir():
         save_preferences(study.train, given.out / "data", "Real people's choices, to learn from.")
-    shots, train_shots = SHOTS[given.study], TRAIN_SHOTS[given.study]
-    policies = {OURS: train(recipe(given.out, train_shots, given.episodes), resume=True)}
+    plan = recipe(given.out, TRAIN_SHOTS[given.study], given.episodes)
+    policies = {OURS: train(plan, resume=True)}
     if given.pairs:
         plan = recipe(given.out, 0, given.pairs)
         policies["DPO without users"] = train(plan, resume=True)
-    counts = shot_counts(shots)
     results: dict[str, Any] = {
         "study": given.study,
         "training": {
@@ -253,9 +251,9 @@ def main() -> None:
     for predictor in predictors(study, given.out, policies):
         say(predictor.name)
         for kind in gaps:
-            gaps[kind][predictor.name] = probe(predictor, getattr(study, kind), counts)
+            gaps[kind][predictor.name] = probe(predictor, getattr(study, kind), COUNTS)
     for kind, own in gaps.items():
-        results[kind] = measured(getattr(study, kind), own, counts)
+        results[kind] = measured(getattr(study, kind), own, COUNTS)
     write_json(given.out / "results.json", results)
     print(json.dumps(results, indent=2))
 
