@@ -1,0 +1,141 @@
+"""What predictors of preferences share: embedded texts, samples to fit on, a logistic fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fspo.errors import FspoError
+from fspo.preferences.records import Preference, Preferences
+from fspo.synthesis.embedding import Embedder, Vectors
+
+Floats = NDArray[np.float64]
+
+
+class Remembered:
+    """An embedder that embeds each text once, however often it is asked for."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._rows: dict[str, Vectors] = {}
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        """Float32 of shape (texts, width), as the embedder that this one remembers for."""
+        new = sorted(set(texts) - self._rows.keys())
+        if new or not texts:
+            found = self._embedder(new)
+            self._rows.update(zip(new, found, strict=True))
+        return np.stack([self._rows[text] for text in texts]) if texts else found
+
+
+def remembered(embedder: Embedder) -> Remembered:
+    """`embedder` itself where it remembers already, so that several predictors can share one."""
+    return embedder if isinstance(embedder, Remembered) else Remembered(embedder)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some of a user's choices to see, and others of the same user to predict."""
+
+    user_id: str
+    shots: Sequence[Preference]
+    targets: Sequence[Preference]
+
+
+def draw_samples(
+    preferences: Preferences,
+    generator: np.random.Generator,
+    most_shots: int = 16,
+    most_targets: int = 8,
+    most_users: int | None = None,
+) -> list[Sample]:
+    """One sample of each user, with a number of shots drawn evenly from 0 to `most_shots`.
+
+    A user with fewer preferences gives fewer shots, and always at least one target.
+
+    Args:
+        preferences: whose users to draw from.
+        generator: decides the users, the number of shots, and which preferences are which.
+        most_shots: the highest number of shots.
+        most_targets: the highest number of targets.
+        most_users: how many users to draw at most, without replacement; None for all.
+    """
+    users = [user for user, rows in preferences.by_user.items() if rows]
+    samples = []
+    for place in generator.permutation(len(users))[:most_users]:
+        rows = preferences.by_user[users[place]]
+        order = [rows[index] for index in generator.permutation(len(rows))]
+        shots = int(generator.integers(min(most_shots, len(rows) - 1) + 1))
+        samples.append(Sample(users[place], order[:shots], order[shots : shots + most_targets]))
+    return samples
+
+
+def training_rows(preferences: Preferences) -> list[Preference]:
+    """Every row, whoever's.
+
+    Raises:
+        FspoError: if there are none: a predictor has nothing to be fitted on.
+    """
+    rows = [preference for _, preference in preferences]
+    if not rows:
+        raise FspoError(f"{preferences.source or 'preferences'}: there is nothing to fit on")
+    return rows
+
+
+def responses(preferences: Iterable[Preference]) -> list[str]:
+    """Every response, once, in alphabetical order."""
+    return sorted({text for p in preferences for text in (p.chosen, p.rejected)})
+
+
+def log_loss(log_odds: Floats) -> float:
+    """The mean of `-log sigmoid(h)`, in nats: how well right answers were foretold."""
+    return float(np.logaddexp(0, -log_odds).mean())
+
+
+def fit_logistic(rows: Floats, l2: float, offsets: Floats | None = None) -> Floats:
+    """The weights w that minimize `sum_i -log sigmoid(x_i.w + o_i) + l2 / 2 |w|^2`.
+
+    Bradley and Terry's model with features, where every row is chosen minus rejected, so that all
+    labels are 1 and there is no intercept. By Newton's method with step halving (Boyd and
+    Vandenberghe, Convex Optimization, 2004, algorithm 9.5), in the space that the rows span: the
+    penalty leaves nothing outside of it.
+
+    Args:
+        rows: (n, width), chosen minus rejected; n may be 0.
+        l2: strength of the penalty, above 0, beside the sum of the losses (not their mean).
+        offsets: (n,), log-odds that are known before; 0 if left out.
+
+    Returns:
+        (width,); zeros where there are no rows.
+    """
+    if len(rows) < rows.shape[1]:
+        basis, triangle = np.linalg.qr(rows.T)
+        return np.asarray(basis @ _newton(triangle.T, l2, offsets))
+    return _newton(rows, l2, offsets)
+
+
+def _newton(rows: Floats, l2: float, offsets: Floats | None, tolerance: float = 1e-10) -> Floats:
+    offsets = np.zeros(len(rows)) if offsets is None else offsets
+    weights = np.zeros(rows.shape[1])
+
+    def loss(at: Floats) -> float:
+        return float(np.logaddexp(0, -(rows @ at + offsets)).sum() + l2 / 2 * at @ at)
+
+    now = loss(weights)
+    for _ in range(100):
+        wrong = 1 / (1 + np.exp(np.clip(rows @ weights + offsets, -500, 500)))
+        gradient = l2 * weights - rows.T @ wrong
+        curvature = (rows * (wrong * (1 - wrong))[:, None]).T @ rows + l2 * np.eye(len(weights))
+        step = np.linalg.solve(curvature, gradient)
+        gain = float(gradient @ step)  # Newton's decrement, squared
+        if gain < tolerance:
+            break
+        size = 1.0
+        while size > 1e-6 and loss(weights - size * step) > now - size * gain / 4:
+            size /= 2
+        weights = weights - size * step
+        now = loss(weights)
+    return weights
