@@ -1,0 +1,224 @@
+"""GPO's form of few-shot preference learning: a small transformer that reads frozen embeddings.
+
+Zhao, Dang and Grover, "Group Preference Optimization" (arXiv 2310.11523): a neural process that is
+trained across users to predict a user's choices from others of the same user, in one pass and with
+no gradient step for a new user. It departs from the paper in these ways:
+
+- The paper regresses each response's share of a group's votes. Choices between two are known here,
+  so a context pair is one token, the difference of the projected embeddings of chosen and rejected,
+  and the loss is `-log sigmoid(s[chosen] - s[rejected])` on the targets' scores s. (With a token
+  for each response and its label, as in the paper, accuracy grew less with the shots.)
+- A learned token stands in the context beside the pairs, so that there may be none.
+- Norms come first, embeddings are dropped out, and it is smaller: 3 layers and not 6.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fspo.console import track
+from fspo.errors import FspoError
+from fspo.files import replacing_folder, write_json
+from fspo.methods.vectors import Floats, Sample, draw_samples, remembered, training_rows
+from fspo.preferences.records import Preference, Preferences, User
+from fspo.synthesis.embedding import Embedder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fspo.methods.gpo_network import Network
+
+SETTINGS = "gpo.json"
+WEIGHTS = "gpo.safetensors"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The network's size: the width of a text's embedding, and its own width, layers and heads."""
+
+    embedding: int
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+
+
+class Gpo:
+    """A trained network with the embedder that it was trained on."""
+
+    name = "GPO"
+
+    def __init__(self, network: Network, shape: Shape, embedder: Embedder) -> None:
+        self._network, self._shape = network.eval(), shape
+        self._embed = remembered(embedder)
+
+    def log_odds(
+        self, shots: Sequence[Preference], targets: Sequence[Preference], user: User
+    ) -> Floats:
+        """Float64 (targets,), in nats; without shots, what the network expects of anybody.
+
+        Shots and responses are put in alphabetical order, so that neither the shots' order nor
+        which response is called chosen changes a single bit of a score.
+        """
+        import torch
+
+        if not targets:
+            return np.zeros(0)
+        shots = sorted(shots, key=lambda p: (p.prompt, p.chosen, p.rejected))
+        texts = sorted({text for p in targets for text in _texts(p)})
+        places = {text: place for place, text in enumerate(texts)}
+        self._embed([text for p in shots for text in _texts(p)] + texts)
+        pairs = np.stack([self._embed(_texts(p)) for p in shots]) if shots else self._no_pairs()
+        with torch.inference_mode():
+            scores = self._network(
+                torch.from_numpy(pairs)[None],
+                torch.ones(1, len(shots), dtype=torch.bool),
+                torch.from_numpy(self._embed(texts))[None],
+            )[0].double()
+        which = torch.tensor([[places[text] for text in _texts(p)] for p in targets])
+        chosen, rejected = scores[which].unbind(1)
+        return np.asarray((chosen - rejected).numpy())
+
+    def _no_pairs(self) -> Any:
+        return np.zeros((0, 2, self._shape.embedding), dtype=np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Writes weights as safetensors and settings as JSON, whole or not at all.
+
+        Raises:
+            FspoError: if the folder cannot be written.
+        """
+        from safetensors.torch import save_file
+
+        with replacing_folder(folder) as temporary:
+            save_file(self._network.state_dict(), temporary / WEIGHTS)
+            write_json(temporary / SETTINGS, asdict(self._shape))
+
+
+def load_gpo(folder: Path, embedder: Embedder) -> Gpo:
+    """Reads what `Gpo.save` wrote; `embedder` is the one that it was trained on.
+
+    Raises:
+        FspoError: if the folder holds no such network, or the embedder's vectors do not fit.
+    """
+    from safetensors.torch import load_file
+
+    from fspo.methods.gpo_network import Network
+
+    try:
+        shape = Shape(**json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
+        network = Network(**asdict(shape))
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except Exception as error:  # safetensors and torch have errors of their own
+        raise FspoError(f"{folder}: holds no GPO network that can be read: {error}") from error
+    width = embedder([]).shape[1]
+    if width != shape.embedding:
+        raise FspoError(
+            f"{folder}: was trained on embeddings of width {shape.embedding}; these have {width}"
+        )
+    return Gpo(network, shape, embedder)
+
+
+def train_gpo(
+    preferences: Preferences,
+    embedder: Embedder,
+    seed: int = 0,
+    *,
+    most_shots: int = 16,
+    steps: int = 1000,
+    users_at_once: int = 32,
+    learning_rate: float = 5e-4,
+    weight_decay: float = 0.1,
+    dropout: float = 0.2,
+) -> Gpo:
+    """Trains a network across users, each with 0 to `most_shots` context pairs at a time.
+
+    Args:
+        preferences: the training users'.
+        embedder: each prompt with its response is embedded once.
+        seed: decides the first weights and every draw.
+        most_shots: the most context pairs; a network can be asked for more, at a loss.
+        steps: of AdamW, the learning rate rising over the first tenth and falling to 0 by a cosine.
+        users_at_once: users in a step, each with at most eight targets.
+        learning_rate: the highest.
+        weight_decay: AdamW's.
+        dropout: of embeddings and within layers.
+
+    Raises:
+        FspoError: if there are no preferences.
+    """
+    import torch
+    from torch.nn.functional import logsigmoid
+    from torch.nn.utils import clip_grad_norm_
+    from torch.optim.lr_scheduler import OneCycleLR
+
+    from fspo.methods.gpo_network import Network
+
+    texts = sorted({text for p in training_rows(preferences) for text in _texts(p)})
+    places = {text: place for place, text in enumerate(texts)}
+    embed = remembered(embedder)
+    vectors = torch.from_numpy(embed(texts))
+    samples = _batches(preferences, np.random.default_rng(seed), steps, users_at_once, most_shots)
+    shape = Shape(vectors.shape[1])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Network(**asdict(shape), dropout=dropout).train()
+        network.center.copy_(vectors.mean(0))
+        weights = list(network.parameters())
+        optimizer = torch.optim.AdamW(weights, learning_rate, weight_decay=weight_decay)
+        schedule = OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
+        for batch in track(samples, "training GPO", steps):
+            pairs, present = _places([s.shots for s in batch], places, vectors)
+            targets, asked = _places([s.targets for s in batch], places, vectors)
+            scores = network(pairs, present, targets.flatten(1, 2)).unflatten(1, (-1, 2))
+            loss = -logsigmoid((scores[..., 0] - scores[..., 1])[asked]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+            schedule.step()
+    return Gpo(network, shape, embed)
+
+
+def _batches(
+    preferences: Preferences,
+    generator: np.random.Generator,
+    steps: int,
+    users_at_once: int,
+    most_shots: int,
+) -> Iterator[list[Sample]]:
+    """`steps` batches: users take turns in random order, each time with another draw."""
+    waiting: list[Sample] = []
+    for _ in range(steps):
+        while len(waiting) < users_at_once:
+            waiting += draw_samples(preferences, generator, most_shots)
+        yield waiting[:users_at_once]
+        waiting = waiting[users_at_once:]
+
+
+def _places(
+    rows: Sequence[Sequence[Preference]], places: dict[str, int], vectors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Users' pairs side by side: (users, pairs, 2, embedding), and which are there, (users, pairs).
+
+    Users with fewer pairs than the longest are filled up with pairs that are not there.
+    """
+    import torch
+
+    found = np.zeros((len(rows), max(len(own) for own in rows), 2), dtype=np.int64)
+    present = np.zeros(found.shape[:2], dtype=bool)
+    for user, own in enumerate(rows):
+        for place, preference in enumerate(own):
+            found[user, place] = [places[text] for text in _texts(preference)]
+        present[user, : len(own)] = True
+    return vectors[torch.from_numpy(found)], torch.from_numpy(present)
+
+
+def _texts(preference: Preference) -> list[str]:
+    """What is embedded for chosen and for rejected: each with the prompt before it."""
+    return [f"{preference.prompt}\n{text}" for text in (preference.chosen, preference.rejected)]
