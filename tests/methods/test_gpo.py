@@ -12,6 +12,7 @@ from tastes import NOBODY, accuracy, cold_or_hot, opposite_tastes, swapped
 
 from fspo.errors import FspoError
 from fspo.llm.pretend import pretend_embedder
+from fspo.methods import gpo
 from fspo.methods.gpo import SETTINGS, WEIGHTS, Gpo, Shape, load_gpo, train_gpo
 from fspo.methods.gpo_network import Network
 from fspo.preferences.records import Preference, Preferences
@@ -146,6 +147,29 @@ def test_the_same_seed_trains_the_same_network():
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one, other)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_best_weights_along_the_way_are_kept(monkeypatch):
+    seen = []
+
+    def see(best, loss):
+        seen.append((loss, best._network.score.weight.detach().clone()))
+        real(best, loss)
+
+    real = gpo._Best.see
+    monkeypatch.setattr(gpo._Best, "see", see)
+    # Labels are drawn at random, so what is learned from them does harm.
+    generator = np.random.default_rng(0)
+    texts = [f"text {n}" for n in range(8)]
+    drawn = [[generator.choice(8, 2, replace=False) for _ in range(8)] for _ in range(20)]
+    noise = {
+        f"{n}": [Preference("?", texts[a], texts[b]) for a, b in d] for n, d in enumerate(drawn)
+    }
+    found = train_gpo(Preferences(noise), pretend_embedder, steps=40, learning_rate=3e-3)
+    assert len(seen) == 20
+    least, weights = min(seen, key=lambda pair: pair[0])
+    assert least < seen[-1][0]
+    assert torch.equal(found._network.score.weight, weights)
 
 
 def test_a_text_is_embedded_with_its_prompt_and_once():

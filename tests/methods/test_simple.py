@@ -89,9 +89,36 @@ def test_samples_keep_shots_and_targets_apart():
         assert set(drawn) <= {id(p) for p in rows}
         assert len(sample.targets) == 4
     assert len(vectors.draw_samples(NEW, rng(), most_users=3)) == 3
+    prompts = Preferences({"a": [Preference(q, "x", "y") for q in "abcaabbcab"]})
+    for seed in range(20):
+        (sample,) = vectors.draw_samples(prompts, rng(seed), most_shots=3)
+        apart = not {p.prompt for p in sample.shots} & {p.prompt for p in sample.targets}
+        assert apart or {p.prompt for p in sample.shots} == set("abc")
     alone = Preferences({"a": [Preference("?", "x", "y")], "b": []})
     (sample,) = vectors.draw_samples(alone, rng())
     assert (len(sample.shots), len(sample.targets)) == (0, 1)
+
+
+def test_users_and_prompts_are_held_out_together():
+    rows = [Preference(f"prompt {n}", "x", "y") for n in range(20)]
+    everyone = Preferences({f"user {n}": rows for n in range(30)})
+    training, samples = vectors.hold_out(everyone, rng(), most_shots=8)
+    assert len(training.by_user) == 27
+    assert len(samples) == 3
+    assert not {s.user_id for s in samples} & training.by_user.keys()
+    asked = {p.prompt for s in samples for p in s.targets}
+    assert len(asked) == 2
+    assert not asked & {p.prompt for _, p in training}
+    assert not asked & {p.prompt for s in samples for p in s.shots}
+
+
+def test_one_prompt_is_not_held_out_and_few_users_are_not_split():
+    training, samples = vectors.hold_out(TRAINING, rng())
+    assert len(training.by_user) == 36
+    assert len(samples) == 4
+    assert not {s.user_id for s in samples} & training.by_user.keys()
+    few = opposite_tastes(users=9, rows=3, seed=0)
+    assert vectors.hold_out(few, rng()) == (few, [])
 
 
 def choices(*pairs: tuple[str, str]) -> list[Preference]:

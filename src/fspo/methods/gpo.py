@@ -25,7 +25,14 @@ import numpy as np
 from fspo.console import track
 from fspo.errors import FspoError
 from fspo.files import replacing_folder, write_json
-from fspo.methods.vectors import Floats, Sample, draw_samples, remembered, training_rows
+from fspo.methods.vectors import (
+    Floats,
+    Sample,
+    draw_samples,
+    hold_out,
+    remembered,
+    training_rows,
+)
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.synthesis.embedding import Embedder
 
@@ -138,6 +145,9 @@ def train_gpo(
 ) -> Gpo:
     """Trains a network across users, each with 0 to `most_shots` context pairs at a time.
 
+    A tenth of the users, and of the prompts where there are ten or more, is kept apart; the weights
+    that foretell their choices best, of twenty along the way, are those that are returned.
+
     Args:
         preferences: the training users'.
         embedder: each prompt with its response is embedded once.
@@ -153,7 +163,6 @@ def train_gpo(
         FspoError: if there are no preferences.
     """
     import torch
-    from torch.nn.functional import logsigmoid
     from torch.nn.utils import clip_grad_norm_
     from torch.optim.lr_scheduler import OneCycleLR
 
@@ -163,26 +172,60 @@ def train_gpo(
     places = {text: place for place, text in enumerate(texts)}
     embed = remembered(embedder)
     vectors = torch.from_numpy(embed(texts))
-    samples = _batches(preferences, np.random.default_rng(seed), steps, users_at_once, most_shots)
+    generator = np.random.default_rng(seed)
+    training, validation = hold_out(preferences, generator, most_shots)
+    batches = _batches(training, generator, steps, users_at_once, most_shots)
     shape = Shape(vectors.shape[1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Network(**asdict(shape), dropout=dropout).train()
+        network = Network(**asdict(shape), dropout=dropout)
         network.center.copy_(vectors.mean(0))
         weights = list(network.parameters())
         optimizer = torch.optim.AdamW(weights, learning_rate, weight_decay=weight_decay)
         schedule = OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
-        for batch in track(samples, "training GPO", steps):
-            pairs, present = _places([s.shots for s in batch], places, vectors)
-            targets, asked = _places([s.targets for s in batch], places, vectors)
-            scores = network(pairs, present, targets.flatten(1, 2)).unflatten(1, (-1, 2))
-            loss = -logsigmoid((scores[..., 0] - scores[..., 1])[asked]).mean()
+        best = _Best(network)
+        for step, batch in enumerate(track(batches, "training GPO", steps), 1):
+            loss = _loss(network.train(), batch, places, vectors)
             optimizer.zero_grad()
             loss.backward()
             clip_grad_norm_(weights, 1.0)
             optimizer.step()
             schedule.step()
+            if validation and (step % max(1, steps // 20) == 0 or step == steps):
+                with torch.no_grad():
+                    best.see(float(_loss(network.eval(), validation, places, vectors)))
+        best.restore()
     return Gpo(network, shape, embed)
+
+
+class _Best:
+    """The weights that a network had when its loss was least; those it has, if none was seen."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._loss = float("inf")
+        self._weights: dict[str, Tensor] = {}
+
+    def see(self, loss: float) -> None:
+        if loss < self._loss:
+            self._loss = loss
+            self._weights = {k: v.clone() for k, v in self._network.state_dict().items()}
+
+    def restore(self) -> None:
+        if self._weights:
+            self._network.load_state_dict(self._weights)
+
+
+def _loss(
+    network: Network, samples: Sequence[Sample], places: dict[str, int], vectors: Tensor
+) -> Tensor:
+    """The mean of `-log sigmoid(s[chosen] - s[rejected])` over all targets, in nats."""
+    from torch.nn.functional import logsigmoid
+
+    pairs, present = _places([s.shots for s in samples], places, vectors)
+    targets, asked = _places([s.targets for s in samples], places, vectors)
+    scores = network(pairs, present, targets.flatten(1, 2)).unflatten(1, (-1, 2))
+    return -logsigmoid((scores[..., 0] - scores[..., 1])[asked]).mean()
 
 
 def _batches(

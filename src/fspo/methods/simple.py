@@ -19,6 +19,7 @@ from fspo.methods.vectors import (
     Sample,
     draw_samples,
     fit_logistic,
+    hold_out,
     log_loss,
     remembered,
     responses,
@@ -146,9 +147,9 @@ class EmbeddingLogistic:
     """A logistic model on the difference of two responses' embeddings, fitted to the shots.
 
     The weights are those of the population (zeros without) plus a shift that is fitted to the
-    shots with an L2 penalty. How strong the two penalties are is decided on training users: the
-    population's weights are fitted on one half of them, the other half chooses, and then they are
-    fitted on all.
+    shots with an L2 penalty. How strong the two penalties are is decided on training users: a tenth
+    of them, on prompts that are kept apart with them, choose among weights fitted to the others;
+    then the population's weights are fitted to all.
     """
 
     def __init__(
@@ -162,20 +163,19 @@ class EmbeddingLogistic:
         self.name = "logistic, population and shots" if population else "logistic on the shots"
         self._embed = remembered(embedder)
         self._embed(responses(training_rows(training)))
-        samples = draw_samples(training, generator)
-        half = samples[: len(samples) // 2] or samples
-        others = samples[len(samples) // 2 :]
         self._weights = np.zeros(self._embed([]).shape[1])
         if not population:
-            self._strength = self._best_strength(samples)
+            self._strength = self._best_strength(draw_samples(training, generator))
             return
-        rows = self._differences(p for s in half for p in training.by_user[s.user_id])
-        unseen = self._differences(p for s in others for p in training.by_user[s.user_id])
+        known, samples = hold_out(training, generator)
+        samples = samples or draw_samples(training, generator)
+        rows = self._differences(training_rows(known))
+        unseen = self._differences(p for s in samples for p in s.targets)
         fits = {strength: fit_logistic(rows, strength) for strength in STRENGTHS}
         strength = min(STRENGTHS, key=lambda strength: log_loss(unseen @ fits[strength]))
         self._weights = fits[strength]
-        self._strength = self._best_strength(others)
-        self._weights = fit_logistic(np.concatenate([rows, unseen]), strength)
+        self._strength = self._best_strength(samples)
+        self._weights = fit_logistic(self._differences(training_rows(training)), strength)
 
     def log_odds(
         self, shots: Sequence[Preference], targets: Sequence[Preference], user: User

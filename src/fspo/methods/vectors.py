@@ -54,7 +54,8 @@ def draw_samples(
 ) -> list[Sample]:
     """One sample of each user, with a number of shots drawn evenly from 0 to `most_shots`.
 
-    A user with fewer preferences gives fewer shots, and always at least one target.
+    A user with fewer preferences gives fewer shots, and always at least one target. As in FSPO's
+    episodes, targets are on prompts that no shot is about, where the user has any.
 
     Args:
         preferences: whose users to draw from.
@@ -68,9 +69,42 @@ def draw_samples(
     for place in generator.permutation(len(users))[:most_users]:
         rows = preferences.by_user[users[place]]
         order = [rows[index] for index in generator.permutation(len(rows))]
-        shots = int(generator.integers(min(most_shots, len(rows) - 1) + 1))
-        samples.append(Sample(users[place], order[:shots], order[shots : shots + most_targets]))
+        number = int(generator.integers(min(most_shots, len(rows) - 1) + 1))
+        shots, rest = order[:number], order[number:]
+        prompts = {p.prompt for p in shots}
+        targets = [p for p in rest if p.prompt not in prompts] or rest
+        samples.append(Sample(users[place], shots, targets[:most_targets]))
     return samples
+
+
+def hold_out(
+    preferences: Preferences, generator: np.random.Generator, most_shots: int = 16
+) -> tuple[Preferences, list[Sample]]:
+    """Keeps a tenth of the users apart, and of the prompts where there are ten or more.
+
+    Returns:
+        The other users' preferences on the other prompts, and samples of the users apart whose
+        targets are on the prompts apart; all preferences and no sample if users are fewer than ten.
+    """
+    users = [user for user, rows in preferences.by_user.items() if rows]
+    prompts = sorted({preference.prompt for _, preference in preferences})
+    apart = {users[place] for place in generator.permutation(len(users))[: len(users) // 10]}
+    new = {prompts[place] for place in generator.permutation(len(prompts))[: len(prompts) // 10]}
+    known = {u: [p for p in preferences.by_user[u] if p.prompt not in new] for u in users}
+    training = Preferences({u: rows for u, rows in known.items() if rows and u not in apart})
+    own = Preferences({u: preferences.by_user[u] for u in users if u in apart})
+    if not apart or not training.by_user:
+        return preferences, []
+    if not new:
+        return training, draw_samples(own, generator, most_shots)
+    samples = []
+    for user, rows in own.by_user.items():
+        targets = [p for p in rows if p.prompt in new]
+        number = int(generator.integers(min(most_shots, len(known[user])) + 1))
+        shots = [known[user][i] for i in generator.permutation(len(known[user]))[:number]]
+        if targets:
+            samples.append(Sample(user, shots, targets))
+    return training, samples
 
 
 def training_rows(preferences: Preferences) -> list[Preference]:
