@@ -40,15 +40,6 @@ TARGETS = 6  # of a person, that every number of shots is tried on
 DRAWS = 1  # of shots and targets, for each person
 TRAIN_SHOTS = {"polis": 16, "arguments": 8}  # short statements: longer episodes teach more a token
 OURS = "FSPO"
-BASELINES = (
-    "majority",
-    "longer",
-    "nearest neighbors",
-    "logistic on the shots",
-    "logistic, population and shots",
-    "factors",
-    "GPO",
-)
 
 
 class Study(NamedTuple):
@@ -172,11 +163,11 @@ def recipe(out: Path, shots: int, episodes: int) -> TrainRecipe:
 def predictors(study: Study, out: Path, policies: Mapping[str, Path]) -> Iterator[Predictor]:
     """Simple baselines and GPO, fitted to the training people, then the policies."""
     from fspo.learning.policy import load_policy
-    from fspo.methods.build import baselines
+    from fspo.methods.baselines import NAMES, baselines
     from fspo.methods.in_context import InContext
     from fspo.recipe import EvaluateRecipe
 
-    yield from baselines(BASELINES, study.train, np.random.default_rng(0))
+    yield from baselines(NAMES, study.train, seed=0)
     for name, folder in policies.items():
         yield InContext(name, load_policy(folder), EvaluateRecipe())
 
