@@ -181,6 +181,9 @@ def evaluate(
     judge: Annotated[Text, typer.Option(help="The domain whose measures judge, or none.")] = None,
     holdout_users: HoldoutUsers = None,
     holdout_prompts: HoldoutPrompts = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="A simple predictor beside, such as majority.")
+    ] = None,
     shots: int | None = None,
     users: int | None = None,
     seed: Seed = 0,
@@ -193,7 +196,8 @@ def evaluate(
 
     _hush(quiet)
     keys = ("judge", "holdout_users", "holdout_prompts", "shots", "users")
-    given = {key: value for key, value in locals().items() if key in keys}
+    given: dict[str, Any] = {key: value for key, value in locals().items() if key in keys}
+    given |= {"baselines": baseline or None}
     results = run(data, policy, out, read_recipe(EvaluateRecipe, recipe, given), seed)
     _show(results, as_json, out / "results.json")
 

@@ -160,6 +160,9 @@ class EvaluateRecipe(Section):
     where: dict[str, list[str]] = Field(
         default_factory=dict, description="only users with one of these values of an attribute"
     )
+    baselines: list[str] | None = Field(
+        None, description="simple predictors beside; default: two of them where nothing is judged"
+    )
     shots: int = Field(8, ge=1)
     episodes_per_user: int = Field(2, ge=1, description="draws of shots, for preference accuracy")
     targets: int = Field(2, ge=1, description="pairs that every number of shots is tried on")

@@ -165,7 +165,8 @@ def test_any_dataset_with_users_and_prompts_held_out(place: Path) -> None:
     assert results["methods"] == {}
     assert results["users"] == {"train": 6, "test": 4}
     assert results["prompts"] == {"train": 6, "test": 8}
-    assert set(results["predictions"]) == {"base", "few-shot prompted", "FSPO"}
+    names = ["base", "few-shot prompted", "FSPO", "majority", "longer"]
+    assert list(results["predictions"]) == names
     assert set(results["predictions"]["base"]["by_shots"].values()) == {0.5}
     assert not (place / "out3" / "answers").exists()
     assert "nothing was judged" in report(place / "out3").read_text()

@@ -157,6 +157,13 @@ def test_another_run_in_the_same_folder_is_refused(place: Path) -> None:
         train(recipe(place, "twice", beta=0.2), resume=True)
 
 
+def test_a_run_of_an_older_version_goes_on(place: Path) -> None:
+    out = train(recipe(place, "older"))
+    known = json.loads((out / "recipe.json").read_text())
+    (out / "recipe.json").write_text(json.dumps({k: v for k, v in known.items() if k != "split"}))
+    assert train(recipe(place, "older"), resume=True) == out
+
+
 def test_a_fault_does_not_claim_the_folder(place: Path) -> None:
     with pytest.raises(FspoError):
         train(recipe(place, "claimed", lora=Lora(targets=["nowhere"])))

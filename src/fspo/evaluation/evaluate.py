@@ -53,6 +53,7 @@ def evaluate(
     Raises:
         FspoError: if a policy is not there, or the users have too few preferences.
     """
+    from fspo.methods.baselines import baselines
     from fspo.methods.build import methods, trained
     from fspo.preferences.reading import load_preferences
 
@@ -81,6 +82,8 @@ def evaluate(
         gaps[method.name] = probe(method, probes, counts)
         if judge:
             answers[method.name] = write_answers(method, tasks, out / "answers", seed)
+    for predictor in baselines(_baselines(recipe, people, judge), people.train, seed):
+        gaps[predictor.name] = probe(predictor, probes, counts)
     predictions = {
         name: summaries.accuracy(probes, own, counts, seed) for name, own in gaps.items()
     }
@@ -141,6 +144,12 @@ def _judge(recipe: EvaluateRecipe, test: Preferences, out: Path, seed: int) -> J
     chosen = judge_recipe(name)
     store = Store(out / "verdicts.sqlite") if chosen.kind == "model" else None
     return load_judge(chosen, Builder(store, chosen.budget), seed)
+
+
+def _baselines(recipe: EvaluateRecipe, people: Cohort, judge: Judge | None) -> Sequence[str]:
+    if recipe.baselines is not None:
+        return recipe.baselines
+    return () if judge or not people.train.by_user else ("majority", "longer")
 
 
 def _tasks(

@@ -105,9 +105,11 @@ def _prepare(recipe: TrainRecipe, resume: bool) -> Path:
     out = Path(recipe.out)
     path = out / "recipe.json"
     mine = recipe.model_dump(mode="json", exclude={"out"})
+    defaults = type(recipe)().model_dump(mode="json", exclude={"out"})
     begun = (out / SETTINGS).is_file() or any((out / "checkpoints").glob("checkpoint-*"))
     if begun and path.is_file():
-        there = json.loads(path.read_text(encoding="utf-8"))
+        # What an older version did not know yet was as it is by default now.
+        there = defaults | json.loads(path.read_text(encoding="utf-8"))
         differing = sorted(k for k in mine | there if mine.get(k) != there.get(k))
         if differing:
             key = differing[0]

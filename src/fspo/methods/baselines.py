@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from fspo.errors import FspoError
 from fspo.methods.method import Floats, Predictor
 from fspo.preferences.records import Preference, Preferences, User
 
@@ -60,8 +61,11 @@ def baselines(names: Sequence[str], training: Preferences, seed: int) -> Iterato
         seed: of what is drawn or starts at random.
 
     Raises:
-        FspoError: if there is nothing to fit to, or a name's package is not installed.
+        FspoError: if a name is unknown, there is nothing to fit to, or a package is not installed.
     """
+    for name in names:
+        if name not in NAMES:
+            raise FspoError(f"baselines: there is no {name!r}; there are {', '.join(NAMES)}")
     from fspo.methods.factors import Factors
     from fspo.methods.gpo import train_gpo
     from fspo.methods.simple import EmbeddingLogistic, Longer, Majority, Nearest
