@@ -44,7 +44,7 @@ def run_fspo(template: str, steps: int) -> dict[str, Any]:
     from torch.profiler import profile
 
     from fspo.learning.episodes import collate
-    from fspo.learning.train import _new_adapter
+    from fspo.learning.train import new_adapter
     from fspo.learning.trainer import FspoTrainer, TreeModel, training_arguments
     from fspo.recipe import Lora, TrainRecipe
 
@@ -63,7 +63,7 @@ def run_fspo(template: str, steps: int) -> dict[str, Any]:
     times = StepTimes()
     with tempfile.TemporaryDirectory() as folder:
         trainer = FspoTrainer(
-            TreeModel(_new_adapter(model, recipe)),
+            TreeModel(new_adapter(model, recipe)),
             objective="ipo",
             beta=BETA,
             logps="sum",

@@ -1,4 +1,4 @@
-"""Reads a model's log-probabilities off trees, several in one forward pass.
+"""Reads a model's log-probabilities and hidden states off trees, several in one forward pass.
 
 Only the rows that predict a response token go through the output layer, a few at a time.
 """
@@ -51,6 +51,27 @@ def response_logps(model: nn.Module, trees: Sequence[EpisodeTree]) -> list[Tenso
     )
     sums = torch.stack([part.sum() for part in logps.split(batch.lengths)])
     return list(sums.split([len(tree.responses) for tree in trees]))
+
+
+def response_ends(model: nn.Module, trees: Sequence[EpisodeTree]) -> list[Tensor]:
+    """The last hidden state at each response's last token: what a reward model reads.
+
+    Args:
+        model: as for `completion_logps`.
+        trees: any.
+
+    Returns:
+        For each tree, a float tensor of shape (responses, width). The end-of-text token is not
+        read; it is what would be predicted there.
+    """
+    import torch
+
+    causal: Any = _causal_model(model)
+    batch = TreeBatch(trees)
+    hidden = _hidden_states(causal, batch).flatten(0, 1)
+    rows = torch.from_numpy(batch.rows).to(hidden.device)
+    ends = torch.tensor(batch.lengths, device=hidden.device).cumsum(0) - 1
+    return list(hidden[rows[ends]].split([len(tree.responses) for tree in trees]))
 
 
 def _causal_model(model: Any) -> Any:

@@ -17,6 +17,9 @@ from fspo.files import write_json
 from fspo.learning.policy import SETTINGS
 
 if TYPE_CHECKING:
+    from transformers import Trainer, TrainingArguments
+
+    from fspo.preferences.records import Preferences
     from fspo.recipe import TrainRecipe
 
 
@@ -35,29 +38,14 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
         FspoError: if the recipe, the data or the model is at fault, if `out` holds another run, or
             if the loss is not finite.
     """
-    from transformers import PrinterCallback
+    from fspo.learning.episodes import EpisodeDataset, collate
+    from fspo.learning.trainer import FspoTrainer, ProgressLog, TreeModel, save_weights
 
-    from fspo.learning.episodes import EpisodeDataset, collate, training_preferences
-    from fspo.learning.trainer import (
-        FspoTrainer,
-        ProgressLog,
-        TreeModel,
-        last_checkpoint,
-        save_weights,
-        training_arguments,
-    )
-    from fspo.preferences.reading import load_preferences
-    from fspo.preferences.splitting import hold_out
-
-    out = _prepare(recipe, resume)
+    out = prepare(recipe, resume)
     if (out / SETTINGS).is_file():
         say(f"{out}: trained already")
         return out
-    preferences = load_preferences(recipe.data)
-    if recipe.holdout_users or recipe.holdout_prompts:
-        preferences = hold_out(preferences, recipe.holdout_users, recipe.holdout_prompts).train
-    else:
-        preferences = training_preferences(preferences, recipe.split)
+    preferences = training_data(recipe)
     model, frozen, tokenizer = _policy_and_reference(recipe)
     episodes = EpisodeDataset(preferences, tokenizer, recipe)
     if episodes.left_out:
@@ -68,16 +56,12 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
         beta=recipe.beta,
         logps=recipe.logps,
         frozen=frozen,
-        args=_arguments(training_arguments, recipe, out / "checkpoints"),
+        args=arguments(recipe, out),
         train_dataset=episodes,
         data_collator=collate,
         callbacks=[ProgressLog()],
     )
-    trainer.remove_callback(PrinterCallback)  # standard output is for data
-    checkpoint = last_checkpoint(out / "checkpoints") if resume else None
-    if checkpoint:
-        say(f"going on from {checkpoint}")
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    run(trainer, out, resume)
     if trainer.is_world_process_zero():
         save_weights(model, out)
         if recipe.adapter:
@@ -89,15 +73,49 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
             )
         if recipe.lora is None:
             tokenizer.save_pretrained(out)
-        log = [line for line in trainer.state.log_history if "loss" in line]
-        write_json(out / "training_log.json", log)
-        # Last, because it says that the folder is complete.
-        write_json(out / SETTINGS, recipe.model_dump(exclude={"out", "trainer"}))
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        finish(trainer, recipe, out)
     return out
 
 
-def _prepare(recipe: TrainRecipe, resume: bool) -> Path:
+def training_data(recipe: TrainRecipe) -> Preferences:
+    """The preferences that the recipe trains on: those of its users, less what is held out.
+
+    Raises:
+        FspoError: if the data cannot be read, or nothing is left to learn from.
+    """
+    from fspo.learning.episodes import training_preferences
+    from fspo.preferences.reading import load_preferences
+    from fspo.preferences.splitting import hold_out
+
+    preferences = load_preferences(recipe.data)
+    if recipe.holdout_users or recipe.holdout_prompts:
+        return hold_out(preferences, recipe.holdout_users, recipe.holdout_prompts).train
+    return training_preferences(preferences, recipe.split)
+
+
+def run(trainer: Trainer, out: Path, resume: bool) -> None:
+    """Trains to the end, from the last whole checkpoint where there is one to go on from."""
+    from transformers import PrinterCallback
+
+    from fspo.learning.trainer import last_checkpoint
+
+    trainer.remove_callback(PrinterCallback)  # standard output is for data
+    checkpoint = last_checkpoint(out / "checkpoints") if resume else None
+    if checkpoint:
+        say(f"going on from {checkpoint}")
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def finish(trainer: Trainer, recipe: TrainRecipe, out: Path) -> None:
+    """Writes the log and the settings beside the weights, and clears the checkpoints away."""
+    log = [line for line in trainer.state.log_history if "loss" in line]
+    write_json(out / "training_log.json", log)
+    # Last, because it says that the folder is complete.
+    write_json(out / SETTINGS, recipe.model_dump(exclude={"out", "trainer"}))
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+
+
+def prepare(recipe: TrainRecipe, resume: bool) -> Path:
     """The output folder, after making sure that it is free or holds this very run."""
     for field in ("data", "out"):
         if not getattr(recipe, field):
@@ -139,11 +157,16 @@ def _policy_and_reference(recipe: TrainRecipe) -> tuple[Any, Any, Any]:
         model = _adapter_that_learns(model, recipe.adapter)
         add_reference(model, Path(recipe.adapter))
     else:
-        model = _new_adapter(model, recipe)
+        model = new_adapter(model, recipe)
     return model, frozen, tokenizer
 
 
-def _new_adapter(model: Any, recipe: TrainRecipe) -> Any:
+def new_adapter(model: Any, recipe: TrainRecipe) -> Any:
+    """The model with the recipe's LoRA adapter on it, which learns; the model itself does not.
+
+    Raises:
+        FspoError: if the model has no such modules.
+    """
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -191,9 +214,16 @@ def _adapter_that_learns(model: Any, adapter: str) -> Any:
     return PeftModel.from_pretrained(model, adapter, is_trainable=True)
 
 
-def _arguments(make: Any, recipe: TrainRecipe, checkpoints: Path) -> Any:
+def arguments(recipe: TrainRecipe, out: Path) -> TrainingArguments:
+    """The recipe's transformers.TrainingArguments.
+
+    Raises:
+        FspoError: if they do not take a setting.
+    """
+    from fspo.learning.trainer import training_arguments
+
     try:
-        return make(recipe, checkpoints)
+        return training_arguments(recipe, out / "checkpoints")
     except (TypeError, ValueError) as error:
         raise FspoError(
             f"the recipe's training settings are not taken: {' '.join(str(error).split())}"
