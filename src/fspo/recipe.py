@@ -33,12 +33,24 @@ class Lora(Section):
     )
 
 
+class Vpl(Section):
+    """Variational preference learning: a user as a latent vector, and a reward that reads it."""
+
+    latent: int = Field(32, ge=1, description="numbers that a user is summed up in")
+    hidden: int = Field(256, ge=1, description="width of encoder and reward")
+    kl: float = Field(0.01, ge=0, description="weight of the divergence from the prior")
+    frozen: bool = Field(
+        True, description="read answers with the model as it is; false: its adapter learns, too"
+    )
+    samples: int = Field(8, ge=1, description="answers to choose the best from")
+
+
 class TrainRecipe(Section):
     """One training run: `fspo train`."""
 
     data: str = Field("", description="preference dataset: a folder, a file or a hub id")
     out: str = Field("", description="folder for the trained adapter, its checkpoints and its log")
-    method: Literal["fspo"] = Field("fspo", description="what is trained")
+    method: Literal["fspo", "vpl"] = Field("fspo", description="what is trained")
     model: str = Field("smollm2-135m-instruct", description="the policy to start from")
     adapter: str | None = Field(
         None, description="LoRA adapter to start from; it is then the reference, too"
@@ -61,6 +73,7 @@ class TrainRecipe(Section):
     micro_batch_size: int = Field(1, ge=1, description="episodes in one forward pass")
     max_length: int | None = Field(None, ge=16, description="context in tokens; default: model's")
     lora: Lora | None = Field(Lora(), description="null trains all weights")
+    vpl: Vpl = Vpl()
     learning_rate: float = Field(2e-4, gt=0)
     warmup_steps: int = Field(5, ge=0)
     scheduler: str = "cosine"

@@ -61,6 +61,8 @@ def trained(policies: Sequence[str | Path]) -> list[Trained]:
 
 
 def _called(settings: dict[str, Any]) -> str:
+    if settings.get("method") == "vpl":
+        return "VPL"
     objective = settings.get("objective", "ipo")
     if objective == "sft":
         return "Pref-FT"
@@ -101,4 +103,9 @@ def methods(
 
 
 def _trained(policy: Trained, recipe: EvaluateRecipe) -> Method:
+    if policy.settings.get("method") == "vpl":
+        from fspo.learning.vpl import load_vpl
+        from fspo.methods.vpl import Vpl
+
+        return Vpl(policy.name, load_vpl(policy.folder), recipe)
     return InContext(policy.name, load_policy(policy.folder), recipe)

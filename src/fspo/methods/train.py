@@ -15,6 +15,10 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
     Raises:
         FspoError: as `fspo.learning.train.train`.
     """
+    if recipe.method == "vpl":
+        from fspo.learning.vpl_train import train as train_vpl
+
+        return train_vpl(recipe, resume)
     from fspo.learning.train import train as train_policy
 
     return train_policy(recipe, resume)

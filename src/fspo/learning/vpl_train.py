@@ -1,0 +1,241 @@
+"""Trains a latent reward (VPL) on transformers.Trainer.
+
+    fspo train recipes/vpl-reviews.yaml --data reviews --out runs/vpl
+
+An episode is some of a user's preferences; a random number of them, from none to all but one, are
+shots, and the others targets. With `vpl.frozen` every answer is read once, before the first step;
+otherwise a LoRA adapter learns along with encoder and reward. The folder holds `vpl.safetensors`,
+the adapter if there is one, `fspo.json` and `training_log.json`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
+from transformers import Trainer
+
+from fspo.console import say, track
+from fspo.errors import FspoError
+from fspo.learning.embeddings import Asked, both_answers, embed
+from fspo.learning.episodes import EpisodeDataset
+from fspo.learning.policy import SETTINGS
+from fspo.learning.train import arguments, finish, new_adapter, prepare, run, training_data
+from fspo.learning.trainer import ProgressLog, load_weights, save_weights
+from fspo.learning.vpl import WEIGHTS, Bound, LatentReward, width
+from fspo.models import load_model
+from fspo.preferences.records import Preference, Preferences
+from fspo.recipe import TrainRecipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Read = Callable[[Sequence[Asked]], Tensor]  # answers to float (answers, width)
+
+_READ_AT_ONCE = 64
+
+
+def train(recipe: TrainRecipe, resume: bool = False) -> Path:
+    """Runs a recipe of method vpl to its end; arguments and faults as `learning.train.train`."""
+    _check(recipe)
+    out = prepare(recipe, resume)
+    if (out / SETTINGS).is_file():
+        say(f"{out}: trained already")
+        return out
+    preferences = training_data(recipe)
+    model, tokenizer = load_model(recipe.model)
+    episodes = EpisodeDataset(preferences, tokenizer, recipe)
+    if episodes.left_out:
+        say(f"{episodes.left_out} users with a single preference are left out")
+    trainer = VplTrainer(
+        _learner(recipe, model, tokenizer, preferences),
+        args=arguments(recipe, out),
+        train_dataset=Draws(episodes, recipe),
+        data_collator=lambda draws: {"draws": draws},
+        callbacks=[ProgressLog()],
+    )
+    run(trainer, out, resume)
+    if trainer.is_world_process_zero():
+        trainer.learner.save(out)
+        finish(trainer, recipe, out)
+    return out
+
+
+@dataclass(frozen=True, eq=False)  # Trainer takes named tuples apart
+class Draw:
+    """One user's shots and targets, and the noise that samples z."""
+
+    user_id: str
+    shots: Sequence[Preference]
+    targets: Sequence[Preference]
+    noise: Tensor
+
+
+class Draws:
+    """The recipe's episodes, split at random; the i-th depends on the seed and i alone.
+
+    Users whom the recipe pairs have as many shots as each other.
+    """
+
+    def __init__(self, episodes: EpisodeDataset, recipe: TrainRecipe) -> None:
+        self._episodes, self._recipe = episodes, recipe
+
+    def __len__(self) -> int:
+        return len(self._episodes)
+
+    def __getitem__(self, index: int) -> Draw:
+        recipe = self._recipe
+        episode = self._episodes.episode(index)
+        rows = episode.preferences
+        together = index // 2 if recipe.paired else index
+        shots = int(np.random.default_rng([recipe.seed, together, 0]).integers(len(rows)))
+        noise = np.random.default_rng([recipe.seed, index, 1]).standard_normal(recipe.vpl.latent)
+        return Draw(episode.user_id, rows[:shots], rows[shots:], torch.from_numpy(noise).float())
+
+
+class Learner(nn.Module):
+    """What learns: a latent reward and, unless it is frozen, the adapter of what reads answers.
+
+    Attributes:
+        reward: the latent reward.
+        model: the language model whose adapter learns, or None.
+    """
+
+    def __init__(self, reward: LatentReward, read: Read, model: Any, weight: float) -> None:
+        super().__init__()
+        self.reward = reward
+        self.model = model
+        self._read, self._weight = read, weight
+
+    def forward(self, draws: Sequence[Draw]) -> list[Bound]:
+        """The evidence lower bound of each draw; all their answers are read together."""
+        asked = [both_answers(draw.user_id, [*draw.shots, *draw.targets]) for draw in draws]
+        read = self._read([one for own in asked for one in own])
+        bounds = []
+        for draw, states in zip(draws, read.split([len(own) for own in asked]), strict=True):
+            pairs = states.view(-1, 2, states.shape[-1])
+            shots, targets = pairs.split([len(draw.shots), len(draw.targets)])
+            noise = draw.noise.to(pairs.device)
+            bounds.append(self.reward.bound(shots, targets, noise, self._weight))
+        return bounds
+
+    def save(self, folder: Path) -> None:
+        """Writes the weights that learn, as safetensors."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.reward.state_dict(), folder / WEIGHTS)
+        if self.model is not None:
+            save_weights(self.model, folder)
+
+    def load(self, folder: Path) -> None:
+        """Reads what `save` wrote."""
+        from safetensors.torch import load_file
+
+        self.reward.load_state_dict(load_file(folder / WEIGHTS))
+        if self.model is not None:
+            load_weights(self.model, folder)
+
+
+class VplTrainer(Trainer):  # type: ignore[misc]
+    """Trainer with the evidence lower bound as its objective."""
+
+    def __init__(self, learner: Learner, **kwargs: Any) -> None:
+        super().__init__(model=learner, **kwargs)
+        self.learner = learner
+        self._seen: dict[str, list[float]] = defaultdict(list)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: int | None = None,
+    ) -> Any:
+        """The mean over the batch's draws."""
+        draws: Sequence[Draw] = inputs["draws"]
+        bounds: Sequence[Bound] = model(draws)
+        loss = torch.stack([bound.loss for bound in bounds]).mean()
+        if not torch.isfinite(loss):
+            raise FspoError(
+                f"step {self.state.global_step + 1}: the loss is {loss.item()} on the episodes of "
+                f"{', '.join(repr(draw.user_id) for draw in draws)}; the last checkpoint is good. "
+                "Take a lower learning_rate."
+            )
+        self._note(draws, bounds)
+        return (loss, {}) if return_outputs else loss
+
+    def _note(self, draws: Sequence[Draw], bounds: Sequence[Bound]) -> None:
+        for draw, bound in zip(draws, bounds, strict=True):
+            right = (bound.margins > 0).float().tolist()
+            self._seen["accuracy"] += right
+            self._seen[f"accuracy_{len(draw.shots)}_shots"] += right
+            if draw.shots:
+                self._seen["kl"].append(bound.kl.item())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds what was seen since the last line: accuracy by shots, and the divergence in nats."""
+        if "loss" in logs:
+            logs |= {name: sum(values) / len(values) for name, values in self._seen.items()}
+            self._seen.clear()
+        super().log(logs, start_time)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        # The dataset is in random order already, by its own seed.
+        return SequentialSampler(self.train_dataset)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        self.learner.save(Path(str(output_dir)))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        self.learner.load(Path(resume_from_checkpoint))
+
+
+def _check(recipe: TrainRecipe) -> None:
+    if recipe.adapter:
+        raise FspoError("adapter: method vpl starts from a model without one; leave it out")
+    if not recipe.vpl.frozen and recipe.lora is None:
+        raise FspoError("lora: method vpl trains an adapter, or with vpl.frozen nothing but itself")
+
+
+def _learner(
+    recipe: TrainRecipe,
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    preferences: Preferences,
+) -> Learner:
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        reward = LatentReward(width(model), recipe.vpl)
+    learning = None if recipe.vpl.frozen else new_adapter(model, recipe)
+    read: Read = partial(
+        embed,
+        learning or model,
+        tokenizer,
+        template=recipe.template,
+        max_length=recipe.max_length,
+    )
+    if recipe.vpl.frozen:
+        read = _read_before(read, preferences)
+    return Learner(reward, read, learning, recipe.vpl.kl)
+
+
+def _read_before(read: Read, preferences: Preferences) -> Read:
+    """What `read` gives for any answer in `preferences`, all of them read once and for all."""
+    asked = [one for user, own in preferences.by_user.items() for one in both_answers(user, own)]
+    different = {(one.prompt, one.answer): one for one in reversed(asked)}
+    in_order = sorted(different.values(), key=lambda one: (one.prompt, one.answer))
+    parts = [in_order[k : k + _READ_AT_ONCE] for k in range(0, len(in_order), _READ_AT_ONCE)]
+    with torch.no_grad():
+        states = [read(part) for part in track(parts, "reading answers", len(parts))]
+    table = torch.cat(states)
+    rows = {(one.prompt, one.answer): row for row, one in enumerate(in_order)}
+    return lambda asked: table[[rows[one.prompt, one.answer] for one in asked]]
