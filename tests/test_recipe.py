@@ -20,7 +20,14 @@ def test_the_committed_demo_recipe_is_valid() -> None:
     assert read_recipe(DemoRecipe, DEMO_RECIPE, {}).train.objective == "dpo"
 
 
-ENGINE = sorted(path for path in DEMO_RECIPE.parent.glob("*.yaml") if path != DEMO_RECIPE)
+RECIPES = sorted(path for path in DEMO_RECIPE.parent.glob("*.yaml") if path != DEMO_RECIPE)
+TRAIN = [path for path in RECIPES if "\nmethod: " in path.read_text(encoding="utf-8")]
+ENGINE = [path for path in RECIPES if path not in TRAIN]
+
+
+@pytest.mark.parametrize("path", TRAIN, ids=lambda path: path.stem)
+def test_the_committed_recipes_to_train_are_valid(path: Path) -> None:
+    assert path.stem.startswith(read_recipe(TrainRecipe, path, {}).method)
 
 
 @pytest.mark.parametrize("path", ENGINE, ids=lambda path: path.stem)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from conftest import FAMILIES, byte_tokenizer, small_model
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fspo import FspoError, Preference
-from fspo.learning.embeddings import Asked, both_answers, embed
+from fspo.learning.embeddings import Asked, Remembered, both_answers, embed
 from fspo.learning.growing import Reader
 from fspo.learning.templates import blocks, neutralize
 
@@ -41,6 +43,21 @@ def test_equals_reading_every_answer_on_its_own(
         expected = torch.stack([separately(MODELS[family], one, template) for one in asked])
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_what_is_remembered_is_read_once() -> None:
+    asked = [Asked(user, prompt, answer) for user in "ab" for prompt in "pq" for answer in "xyx"]
+    seen: list[Asked] = []
+
+    def read(some: Sequence[Asked]) -> torch.Tensor:
+        seen.extend(some)
+        return embed(MODELS["llama"], TOKENIZER, some)
+
+    remembered = Remembered(read)
+    found = torch.cat([remembered(asked[:4]), remembered(asked[4:])])
+    torch.testing.assert_close(found, read(asked), atol=1e-5, rtol=1e-5)
+    assert not found.requires_grad
+    assert len(seen) - len(asked) == 4  # different prompts and answers
 
 
 def test_both_answers_of_each_preference_in_order() -> None:

@@ -5,7 +5,7 @@ No shot stands in the context, so an answer's vector is the same whoever is aske
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fspo.learning.scoring import response_ends
@@ -27,6 +27,28 @@ class Asked(NamedTuple):
     user_id: str
     prompt: str
     answer: str
+
+
+Read = Callable[[Sequence[Asked]], "Tensor"]  # answers to float32 (answers, width)
+
+
+class Remembered:
+    """Reads answers with a model that does not learn, and each different answer only once."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._states: dict[tuple[str, str], Tensor] = {}
+
+    def __call__(self, asked: Sequence[Asked]) -> Tensor:
+        """Float32 (answers, width), without gradients."""
+        import torch
+
+        texts = [(one.prompt, one.answer) for one in asked]
+        new = {t: one for t, one in zip(texts, asked, strict=True) if t not in self._states}
+        if new:
+            with torch.no_grad():
+                self._states.update(zip(new, self._read(list(new.values())), strict=True))
+        return torch.stack([self._states[text] for text in texts])
 
 
 def both_answers(user_id: str, preferences: Iterable[Preference]) -> list[Asked]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from fspo.errors import FspoError
-from fspo.learning.embeddings import Asked, both_answers, embed
+from fspo.learning.embeddings import Asked, Read, Remembered, both_answers, embed
 from fspo.learning.policy import read_settings
 from fspo.models import load_model
 from fspo.preferences.records import Preference
@@ -158,26 +159,24 @@ class VplModel:
         tokenizer: the model's.
         reward: the latent reward.
         settings: what `vpl` said in the recipe.
-        template: how answers are written.
+        embed: reads answers with the model, each of them once.
     """
 
     model: Any
     tokenizer: PreTrainedTokenizerBase
     reward: LatentReward
     settings: Vpl
-    template: str
+    embed: Read
 
     def read(self, user_id: str, prompt: str, answers: Sequence[str]) -> Tensor:
         """The vectors of a prompt's answers, float (answers, width)."""
-        asked = [Asked(user_id, prompt, answer) for answer in answers]
-        return embed(self.model, self.tokenizer, asked, self.template)
+        return self.embed([Asked(user_id, prompt, answer) for answer in answers])
 
     def read_pairs(self, user_id: str, preferences: Sequence[Preference]) -> Tensor:
         """The vectors of both answers of each preference, float (preferences, 2, width)."""
         if not preferences:
             return torch.zeros(0, 2, width(self.model), device=self.model.device)
-        asked = both_answers(user_id, preferences)
-        states = embed(self.model, self.tokenizer, asked, self.template)
+        states = self.embed(both_answers(user_id, preferences))
         return states.view(-1, 2, states.shape[-1])
 
 
@@ -201,4 +200,5 @@ def load_vpl(folder: str | Path) -> VplModel:
         raise FspoError(
             f"{path}: cannot be used with model {written['model']!r}: {str(error).splitlines()[0]}"
         ) from error
-    return VplModel(model, tokenizer, reward, settings, written["template"])
+    read = Remembered(partial(embed, model, tokenizer, template=written["template"]))
+    return VplModel(model, tokenizer, reward, settings, read)

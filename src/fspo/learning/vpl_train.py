@@ -11,7 +11,7 @@ the adapter if there is one, `fspo.json` and `training_log.json`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from transformers import Trainer
 
 from fspo.console import say, track
 from fspo.errors import FspoError
-from fspo.learning.embeddings import Asked, both_answers, embed
+from fspo.learning.embeddings import Read, Remembered, both_answers, embed
 from fspo.learning.episodes import EpisodeDataset
 from fspo.learning.policy import SETTINGS
 from fspo.learning.train import arguments, finish, new_adapter, prepare, run, training_data
@@ -37,8 +37,6 @@ from fspo.recipe import TrainRecipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-Read = Callable[[Sequence[Asked]], Tensor]  # answers to float (answers, width)
 
 _READ_AT_ONCE = 64
 
@@ -224,18 +222,15 @@ def _learner(
         max_length=recipe.max_length,
     )
     if recipe.vpl.frozen:
-        read = _read_before(read, preferences)
+        read = _all_read(Remembered(read), preferences)
     return Learner(reward, read, learning, recipe.vpl.kl)
 
 
-def _read_before(read: Read, preferences: Preferences) -> Read:
-    """What `read` gives for any answer in `preferences`, all of them read once and for all."""
+def _all_read(read: Remembered, preferences: Preferences) -> Remembered:
+    """`read`, which knows all answers by now: in this order, so that a resumed run rounds alike."""
     asked = [one for user, own in preferences.by_user.items() for one in both_answers(user, own)]
-    different = {(one.prompt, one.answer): one for one in reversed(asked)}
-    in_order = sorted(different.values(), key=lambda one: (one.prompt, one.answer))
-    parts = [in_order[k : k + _READ_AT_ONCE] for k in range(0, len(in_order), _READ_AT_ONCE)]
-    with torch.no_grad():
-        states = [read(part) for part in track(parts, "reading answers", len(parts))]
-    table = torch.cat(states)
-    rows = {(one.prompt, one.answer): row for row, one in enumerate(in_order)}
-    return lambda asked: table[[rows[one.prompt, one.answer] for one in asked]]
+    different = list({(one.prompt, one.answer): one for one in asked}.values())
+    parts = [different[k : k + _READ_AT_ONCE] for k in range(0, len(different), _READ_AT_ONCE)]
+    for part in track(parts, "reading answers", len(parts)):
+        read(part)
+    return read
