@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from fspo import FspoError, Preference, Preferences, User, load_preferences
 from fspo.learning.embeddings import both_answers, embed
 from fspo.learning.episodes import EpisodeDataset
+from fspo.learning.policy import load_policy
 from fspo.learning.vpl import LatentReward, Posterior, load_vpl
 from fspo.learning.vpl_train import Draws, VplTrainer
 from fspo.methods.train import train
@@ -264,6 +265,8 @@ def test_faults_are_named(place: Path) -> None:
     with pytest.raises(FspoError, match=r"the loss is (inf|nan) on the episodes of 'u\d"):
         train(recipe(place, "f3", learning_rate=1e30))
     out = train(recipe(place, "f4", episodes=4))
+    with pytest.raises(FspoError, match="holds a reward of method vpl, not a policy"):
+        load_policy(out)
     (out / WEIGHTS).write_bytes(b"no tensors")
     with pytest.raises(FspoError, match=r"vpl\.safetensors: cannot be used with model"):
         load_vpl(out)

@@ -117,6 +117,8 @@ def load_policy(folder: str | Path) -> Policy:
     from fspo.models import load_model
 
     settings = read_settings(folder)
+    if settings.get("method") == "vpl":
+        raise FspoError(f"{folder}: holds a reward of method vpl, not a policy; evaluate takes it")
     template, beta = settings["template"], settings["beta"]
     model, tokenizer = load_model(str(folder))
     if settings.get("lora") is None:

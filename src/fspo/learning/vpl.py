@@ -6,8 +6,9 @@ the probability that w is preferred to l, the evidence lower bound is maximized:
 
     E_{z ~ q(z | shots)} [log sigmoid(r(x, w, z) - r(x, l, z))] - KL(q(z | shots) || N(0, I))
 
-As in the authors' code the divergence has a weight, and encoder and reward are small networks over
-vectors of answers, which a language model gives; it is all that they know about text.
+As in the authors' code the divergence has a weight (the likelihood is a mean over targets), and
+encoder and reward are small networks over vectors of answers, which a language model gives: it is
+all that they know about text.
 """
 
 from __future__ import annotations
