@@ -50,7 +50,7 @@ class TrainRecipe(Section):
 
     data: str = Field("", description="preference dataset: a folder, a file or a hub id")
     out: str = Field("", description="folder for the trained adapter, its checkpoints and its log")
-    method: Literal["fspo", "vpl"] = Field("fspo", description="what is trained")
+    method: Literal["fspo", "ric", "vpl"] = Field("fspo", description="what is trained")
     model: str = Field("smollm2-135m-instruct", description="the policy to start from")
     adapter: str | None = Field(
         None, description="LoRA adapter to start from; it is then the reference, too"
@@ -66,6 +66,9 @@ class TrainRecipe(Section):
     beta: float = Field(0.01, gt=0, description="strength of the tie to the reference")
     shots: int = Field(8, ge=0, description="shots before an episode's last target")
     episodes: int = Field(160, ge=1, description="episodes to train on, in all")
+    measures: list[str] | None = Field(
+        None, min_length=1, description="ric: the rewards; default: words and sentiment"
+    )
     paired: bool = Field(
         False, description="users side by side in the data take turns together, on one draw"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,17 @@ if TYPE_CHECKING:
     from fspo.recipe import TrainRecipe
 
 
-def train(recipe: TrainRecipe, resume: bool = False) -> Path:
+def train(
+    recipe: TrainRecipe, resume: bool = False, dataset: Callable[..., Any] | None = None
+) -> Path:
     """Runs a recipe to its end.
 
     Args:
         recipe: with `data` and `out` given.
         resume: go on from the last whole checkpoint in `out`, if there is one. On a CPU the final
             weights are those of a run that was never interrupted.
+        dataset: makes the trees to train on from preferences, tokenizer and recipe; by default
+            `EpisodeDataset`.
 
     Returns:
         The policy's folder.
@@ -47,7 +52,7 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
         return out
     preferences = training_data(recipe)
     model, frozen, tokenizer = _policy_and_reference(recipe)
-    episodes = EpisodeDataset(preferences, tokenizer, recipe)
+    episodes = (dataset or EpisodeDataset)(preferences, tokenizer, recipe)
     if episodes.left_out:
         say(f"{episodes.left_out} users with a single preference are left out")
     trainer = FspoTrainer(

@@ -63,6 +63,8 @@ def trained(policies: Sequence[str | Path]) -> list[Trained]:
 def _called(settings: dict[str, Any]) -> str:
     if settings.get("method") == "vpl":
         return "VPL"
+    if settings.get("method") == "ric":
+        return "RiC"
     objective = settings.get("objective", "ipo")
     if objective == "sft":
         return "Pref-FT"
@@ -108,4 +110,10 @@ def _trained(policy: Trained, recipe: EvaluateRecipe) -> Method:
         from fspo.methods.vpl import Vpl
 
         return Vpl(policy.name, load_vpl(policy.folder), recipe)
+    if policy.settings.get("method") == "ric":
+        from fspo.methods.ric import SCALES, RewardsInContext
+        from fspo.methods.scales import Scales
+
+        scales = Scales.load(policy.folder / SCALES)
+        return RewardsInContext(policy.name, load_policy(policy.folder), scales, recipe)
     return InContext(policy.name, load_policy(policy.folder), recipe)

@@ -19,6 +19,10 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
         from fspo.learning.vpl_train import train as train_vpl
 
         return train_vpl(recipe, resume)
+    if recipe.method == "ric":
+        from fspo.methods.ric import train as train_ric
+
+        return train_ric(recipe, resume)
     from fspo.learning.train import train as train_policy
 
     return train_policy(recipe, resume)
