@@ -22,7 +22,7 @@ from fspo.methods.scales import Scale, Scales
 from fspo.methods.train import train
 from fspo.preferences.reading import load_preferences
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import RECIPES, EvaluateRecipe, Lora, TrainRecipe, read_recipe
+from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
 
 SETTINGS = EvaluateRecipe(max_new_tokens=6)
 WORDY = Scales({"words": Scale(list(range(1, 11)), 5.0)})  # a word is a level
@@ -199,8 +199,3 @@ def test_faults_are_named(place: Path) -> None:
         train(recipe(place, "f2", objective="ipo"))
     with pytest.raises(FspoError, match="the context holds 20"):
         train(recipe(place, "f3", max_length=20))
-
-
-def test_the_recipe_of_the_reviews_is_read() -> None:
-    read = read_recipe(TrainRecipe, RECIPES / "ric-reviews.yaml", {})
-    assert (read.method, read.measures) == ("ric", ["words", "sentiment"])
