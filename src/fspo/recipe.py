@@ -160,6 +160,20 @@ class EngineRecipe(Section):
     budget: float | None = Field(None, ge=0, description="the most money that may be spent")
 
 
+class PersonalRecipe(Section):
+    """How an adapter is fine-tuned on the shots of one user: the method "LoRA per user"."""
+
+    start: str | None = Field(
+        None, description="policy to start from, such as IPO without users; default: a new adapter"
+    )
+    objective: Literal["ipo", "dpo"] = "dpo"
+    beta: float = Field(0.1, gt=0, description="of a new adapter; a policy has its own")
+    steps: int = Field(8, ge=1, description="gradient steps, each on all of the shots")
+    learning_rate: float = Field(1e-3, gt=0)
+    lora: Lora = Field(Lora(), description="the new adapter")
+    seed: int = Field(0, description="of the new adapter")
+
+
 class EvaluateRecipe(Section):
     """What is measured on held-out users: `fspo evaluate`."""
 

@@ -12,6 +12,8 @@ from fspo.learning.policy import load_policy, read_settings
 from fspo.methods.chatting import Base, Oracle
 from fspo.methods.in_context import InContext, Prompted
 from fspo.methods.method import Method
+from fspo.methods.personal import load_personal
+from fspo.recipe import PersonalRecipe
 
 if TYPE_CHECKING:
     from fspo.llm.local import LocalModel
@@ -78,7 +80,7 @@ def methods(
 
     Args:
         policies: the first one's model and template are those of the untrained methods.
-        names: among "base", "few-shot prompted" and "oracle".
+        names: among "base", "few-shot prompted", "LoRA per user" and "oracle".
         recipe: how answers are sampled.
     """
     first = policies[0].settings
@@ -93,6 +95,7 @@ def methods(
     untrained: dict[str, Callable[[], Method]] = {
         "base": lambda: Base(llm(), recipe),
         "few-shot prompted": lambda: Prompted(llm(), first["template"], recipe),
+        "LoRA per user": lambda: load_personal(first["model"], PersonalRecipe(), recipe),
         "oracle": lambda: Oracle(llm(), recipe),
     }
     for name in names:
