@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fspo.errors import FspoError
 from fspo.learning.policy import load_policy, read_settings
+from fspo.methods.best_of import BestOf
 from fspo.methods.chatting import Base, Oracle
 from fspo.methods.in_context import InContext, Prompted
 from fspo.methods.method import Method
@@ -80,7 +82,8 @@ def methods(
 
     Args:
         policies: the first one's model and template are those of the untrained methods.
-        names: among "base", "few-shot prompted", "LoRA per user" and "oracle".
+        names: among "base", "few-shot prompted", "LoRA per user" and "oracle"; and "best of N",
+            which picks among N answers of the first policy.
         recipe: how answers are sampled.
     """
     first = policies[0].settings
@@ -98,13 +101,29 @@ def methods(
         "LoRA per user": lambda: load_personal(first["model"], PersonalRecipe(), recipe),
         "oracle": lambda: Oracle(llm(), recipe),
     }
+    draws = [_draws(name) for name in names if name not in untrained]
     for name in names:
-        if name != "oracle":
+        if name in untrained and name != "oracle":
             yield untrained[name]()
     for policy in policies:
         yield _trained(policy, recipe)
+    for n in draws:
+        yield _best_of(n, policies[0], recipe)
     if "oracle" in names:
         yield untrained["oracle"]()
+
+
+def _draws(name: str) -> int:
+    """The N of "best of N"."""
+    found = re.fullmatch(r"best of ([1-9]\d*)", name)
+    if not found:
+        raise FspoError(f"there is no method {name!r}")
+    return int(found[1])
+
+
+def _best_of(n: int, policy: Trained, recipe: EvaluateRecipe) -> Method:
+    writer = _trained(policy, recipe)
+    return BestOf(writer, n, score=writer.score if isinstance(writer, InContext) else None)
 
 
 def _trained(policy: Trained, recipe: EvaluateRecipe) -> Method:

@@ -84,6 +84,12 @@ class InContext:
         margins = [policy.margins([tree])[0] for tree in trees]
         return policy.beta * probe_gaps(margins, len(counts))
 
+    def score(
+        self, user: User, shots: Sequence[Preference], prompt: str, answers: Sequence[str]
+    ) -> list[float]:
+        """The user's implicit reward of each answer, all of them on one tree."""
+        return self._policy.rewards(user.user_id, shots, prompt, answers)
+
 
 def _complete(
     model: Any,
