@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import byte_tokenizer, small_model
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fspo import FspoError, Preference, Preferences, User
@@ -61,6 +61,7 @@ def recipe(place: Path, out: str, **settings: object) -> TrainRecipe:
     return TrainRecipe.model_validate(defaults | settings)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=40), st.integers(0, 60))
 def test_a_level_says_which_eleventh_of_the_training_answers_it_is_in(
     counts: list[int], new: int

@@ -22,11 +22,11 @@ def accuracy(
 
     `gain` is by how much more often than without shots, on the same pairs.
     """
-    by_count = [_by_user(probes, [hits(own)[row] for own in gaps]) for row in range(len(counts))]
+    by_count = [by_user(probes, [hits(own)[row] for own in gaps]) for row in range(len(counts))]
     summaries = [summary(values, seed, "mean") for values in by_count]
     gains = {
         str(count): summary(
-            _by_user(probes, [hits(g)[row] - hits(g)[0] for g in gaps]), seed, "mean"
+            by_user(probes, [hits(g)[row] - hits(g)[0] for g in gaps]), seed, "mean"
         )
         for row, count in enumerate(counts)
         if counts[0] == 0 and count
@@ -71,7 +71,8 @@ def _calibrated(gaps: Values) -> dict[str, Any]:
     }
 
 
-def _by_user(probes: Sequence[Probe], values: Sequence[Gaps]) -> dict[str, list[float]]:
+def by_user(probes: Sequence[Probe], values: Sequence[Gaps]) -> dict[str, list[float]]:
+    """Each user's values, of all of the user's probes one after the other."""
     found: dict[str, list[float]] = {}
     for probe, own in zip(probes, values, strict=True):
         found.setdefault(probe.user.user_id, []).extend(own.tolist())
