@@ -44,7 +44,7 @@ def accuracy(
             }
             for group, own in members.items()
         },
-        "calibration": {"shots": counts[-1]} | _calibrated(_by_user(probes, [g[-1] for g in gaps])),
+        "calibration": {"shots": counts[-1]} | _calibrated(by_user(probes, [g[-1] for g in gaps])),
     }
 
 
