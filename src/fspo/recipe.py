@@ -45,12 +45,23 @@ class Vpl(Section):
     samples: int = Field(8, ge=1, description="answers to choose the best from")
 
 
+class Rat(Section):
+    """User-description rationalization: how descriptions are learned."""
+
+    warm_up: int = Field(64, ge=1, description="episodes of fine-tuning on true descriptions first")
+    warm_up_learning_rate: float = Field(1e-3, gt=0)
+    samples: int = Field(4, ge=2, description="descriptions sampled of each user, to pair")
+    max_tokens: int = Field(64, ge=8, description="the longest description")
+    temperature: float = Field(1.0, gt=0, description="of the samples")
+    targets: int = Field(2, ge=1, description="pairs of an episode answered behind a description")
+
+
 class TrainRecipe(Section):
     """One training run: `fspo train`."""
 
     data: str = Field("", description="preference dataset: a folder, a file or a hub id")
     out: str = Field("", description="folder for the trained adapter, its checkpoints and its log")
-    method: Literal["fspo", "ric", "vpl"] = Field("fspo", description="what is trained")
+    method: Literal["fspo", "rat", "ric", "vpl"] = Field("fspo", description="what is trained")
     model: str = Field("smollm2-135m-instruct", description="the policy to start from")
     adapter: str | None = Field(
         None, description="LoRA adapter to start from; it is then the reference, too"
@@ -76,6 +87,7 @@ class TrainRecipe(Section):
     micro_batch_size: int = Field(1, ge=1, description="episodes in one forward pass")
     max_length: int | None = Field(None, ge=16, description="context in tokens; default: model's")
     lora: Lora | None = Field(Lora(), description="null trains all weights")
+    rat: Rat = Rat()
     vpl: Vpl = Vpl()
     learning_rate: float = Field(2e-4, gt=0)
     warmup_steps: int = Field(5, ge=0)

@@ -25,6 +25,7 @@ from fspo.preferences.records import Preferences, User
 
 if TYPE_CHECKING:
     from fspo.evaluation.judges import Judge
+    from fspo.methods.rat import Rat
     from fspo.recipe import EvaluateRecipe
 
 _UNTRAINED = ("base", "few-shot prompted")
@@ -55,6 +56,7 @@ def evaluate(
     """
     from fspo.methods.baselines import baselines
     from fspo.methods.build import methods, trained
+    from fspo.methods.rat import Rat
     from fspo.preferences.reading import load_preferences
 
     started = time.monotonic()
@@ -73,13 +75,16 @@ def evaluate(
         seed=seed,
         about=people.about,
     )
-    tasks = _tasks(people, probes, recipe, seed) if judge else []
+    tasks = _tasks(people, probes, recipe, seed)
     told = all(people.test.users[user].description for user in users)
     names = [*_UNTRAINED, *(["oracle"] if told else [])]
     gaps: dict[str, list[Gaps]] = {}
     answers: dict[str, list[list[str]]] = {}
+    descriptions: dict[str, Any] = {}
     for method in methods(compared, names, recipe):
         gaps[method.name] = probe(method, probes, counts)
+        if told and isinstance(method, Rat):
+            descriptions[method.name] = _nearness(method, tasks)
         if judge:
             answers[method.name] = write_answers(method, tasks, out / "answers", seed)
     for predictor in baselines(_baselines(recipe, people, judge), people.train, seed):
@@ -93,6 +98,7 @@ def evaluate(
         "methods": {},
         "preference_accuracy": predictions[first.name],
         "predictions": predictions,
+        "descriptions": descriptions,
         "users": {"train": len(people.train.by_user), "test": len(users)},
         "prompts": {"train": _prompts(people.train), "test": _prompts(people.test)},
         "shots": recipe.shots,
@@ -144,6 +150,20 @@ def _judge(recipe: EvaluateRecipe, test: Preferences, out: Path, seed: int) -> J
     chosen = judge_recipe(name)
     store = Store(out / "verdicts.sqlite") if chosen.kind == "model" else None
     return load_judge(chosen, Builder(store, chosen.budget), seed)
+
+
+def _nearness(method: Rat, tasks: Sequence[Task]) -> dict[str, Any]:
+    """How near the descriptions that a method writes come to the true ones."""
+    from fspo.methods.rat import description_similarity
+    from fspo.synthesis.embedding import MiniLM
+
+    users = [task.user for task in tasks]
+    written = zip(users, method.describe(tasks), strict=True)
+    return description_similarity(
+        {user.user_id: text for user, text in written},
+        {user.user_id: user.description for user in users},
+        MiniLM(),
+    )
 
 
 def _baselines(recipe: EvaluateRecipe, people: Cohort, judge: Judge | None) -> Sequence[str]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fspo.learning.growing import Growing, Reader, read_pairs
-from fspo.learning.templates import blocks
+from fspo.errors import FspoError
+from fspo.learning.growing import Growing, Reader, Tokens, read_pairs
+from fspo.learning.templates import DESCRIPTION, blocks, described_lead, neutralize
 from fspo.learning.tree import EpisodeTree
 from fspo.preferences.records import Episode, Preference
 
@@ -30,6 +31,7 @@ def probe_trees(
     counts: Sequence[int],
     tokenizer: PreTrainedTokenizerBase,
     template: str = "chain",
+    descriptions: Sequence[str] = (),
 ) -> list[EpisodeTree]:
     """Trees whose responses are, one after the other, those of every target after every count.
 
@@ -40,6 +42,8 @@ def probe_trees(
         counts: numbers of shots, rising, none above `len(shots)`.
         tokenizer: as in `EpisodeTree.from_episode`.
         template: "chain", or "paper", whose text cannot be shared: a tree for each pair and count.
+        descriptions: of the user, one for each count, to stand between shots and question (RAT;
+            chain only); an empty one does not.
 
     Returns:
         Trees; their responses, in order, are chosen and rejected of the first target after the
@@ -50,9 +54,12 @@ def probe_trees(
             as in training.
     """
     if template == "chain" and any(counts):
-        tree = _one_tree(user_id, shots, targets, counts, tokenizer)
+        told = descriptions or [""] * len(counts)
+        tree = _one_tree(user_id, shots, targets, counts, told, tokenizer)
         if tree.longest_path <= tokenizer.model_max_length:
             return [tree]
+    if any(descriptions):
+        return _without_first_shots(user_id, shots, targets, counts, descriptions, tokenizer)
     return [
         _last_pair(
             EpisodeTree.from_episode(
@@ -84,22 +91,61 @@ def _one_tree(
     shots: Sequence[Preference],
     targets: Sequence[Preference],
     counts: Sequence[int],
+    descriptions: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
 ) -> EpisodeTree:
     read = Reader(tokenizer)
     growing = Growing(read.start)
     written = read_pairs(blocks(shots, "chain"), read)
     laid = 0
-    for count in counts:
+    for count, description in zip(counts, descriptions, strict=True):
         for pair in written[laid:count]:
             growing.chain += pair.as_shot(read)
         laid = count
         last = list(shots[count - 1 : count])  # a question is not written twice running
         asked = [blocks([*last, target], "chain")[-1] for target in targets]
+        told = description_tokens(description, read) if description else []
+        if told:
+            asked = [
+                block._replace(lead=described_lead(target.prompt))
+                for block, target in zip(asked, targets, strict=True)
+            ]
         for pair in read_pairs(asked, read):
-            growing.leave_with(pair.lead, pair.chosen)
-            growing.leave_with(pair.lead, pair.rejected)
+            growing.leave_with([*told, *pair.lead], pair.chosen)
+            growing.leave_with([*told, *pair.lead], pair.rejected)
     return EpisodeTree(user_id, *growing.finish())
+
+
+def description_tokens(description: str, read: Reader) -> Tokens:
+    """A description as it stands in a context: under its heading, with an end token."""
+    heading, told = read.texts([DESCRIPTION, neutralize(description)])
+    return [*heading, *told, read.end]
+
+
+def _without_first_shots(
+    user_id: str,
+    shots: Sequence[Preference],
+    targets: Sequence[Preference],
+    counts: Sequence[int],
+    descriptions: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+) -> list[EpisodeTree]:
+    """A tree for each count, with as many of the last shots before it as fit."""
+    trees = []
+    for count, description in zip(counts, descriptions, strict=True):
+        for dropped in range(count + 1):
+            kept = shots[dropped:count]
+            tree = _one_tree(user_id, kept, targets, [len(kept)], [description], tokenizer)
+            if tree.longest_path <= tokenizer.model_max_length:
+                break
+        else:
+            raise FspoError(
+                f"user {user_id!r}: the description and a question take {tree.longest_path} tokens "
+                f"without any shot; the context holds {tokenizer.model_max_length}. Shorten the "
+                "description."
+            )
+        trees.append(replace(tree, dropped=dropped))
+    return trees
 
 
 def _last_pair(tree: EpisodeTree) -> EpisodeTree:

@@ -22,6 +22,7 @@ from fspo.preferences.records import Preference
 QUESTION = "## Question\n"
 PREFERRED = "\n\n## Preferred Response\n"
 DISPREFERRED = "\n\n## Dispreferred Response\n"
+DESCRIPTION = "\n\n## User Description\n"
 
 _CHAIN_OPENING = (
     "Each question is followed by the response that one person prefers, "
@@ -80,6 +81,11 @@ def _chain_lead(before: str | None, prompt: str) -> str:
         return PREFERRED
     opening = _CHAIN_OPENING if before is None else "\n\n"
     return opening + QUESTION + neutralize(prompt) + PREFERRED
+
+
+def described_lead(prompt: str) -> str:
+    """What stands between a user's description, which follows the shots, and an answer (RAT)."""
+    return f"\n\n{QUESTION}{neutralize(prompt)}{PREFERRED}"
 
 
 def paper(preferences: Sequence[Preference]) -> list[Block]:

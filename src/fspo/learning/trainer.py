@@ -115,9 +115,10 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
                 self._seen["margin"].append(value)
                 self._seen["accuracy"].append(value > 0)
             # A chain's targets have 0, 1, 2, ... shots before them.
+            labels = tree.labels or [f"{shots}_shots" for shots in range(len(h))]
             if len(h) > 1:
-                for shots, value in enumerate(h.tolist()):
-                    self._seen[f"accuracy_{shots}_shots"].append(value > 0)
+                for label, value in zip(labels, h.tolist(), strict=True):
+                    self._seen[f"accuracy_{label}"].append(value > 0)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds what was seen since the last line: margin, accuracy by shots, tokens a second."""

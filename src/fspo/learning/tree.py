@@ -42,6 +42,7 @@ class EpisodeTree:
             how much of the chain it sees (entry 0, the chain's own, is its length).
         responses: what is to be priced: chosen 0, rejected 0, chosen 1, ...; or the candidates.
         dropped: how many shots were left out at the front because the context is full.
+        labels: what each target is called in the log; by default after its number of shots.
     """
 
     user_id: str
@@ -51,6 +52,7 @@ class EpisodeTree:
     leaves: Ints
     responses: list[Response]
     dropped: int = 0
+    labels: Sequence[str] = ()
 
     @classmethod
     def from_episode(
@@ -146,7 +148,14 @@ class EpisodeTree:
     @property
     def contexts(self) -> list[Tokens]:
         """For each target, the token ids of all that comes before its responses."""
-        return [self.tokens[: response.start].tolist() for response in self.responses[0::2]]
+        return [self._path(response.rows[0]) for response in self.responses[0::2]]
+
+    def _path(self, row: int) -> Tokens:
+        """The token ids from the root to a token of the tree, that one included."""
+        branch = self.branch[row]
+        own = np.flatnonzero(self.branch == branch)
+        before = self.tokens[: self.leaves[branch]] if branch else self.tokens[:0]
+        return [*before.tolist(), *self.tokens[own[own <= row]].tolist()]
 
     @property
     def chosen(self) -> list[Tokens]:

@@ -64,11 +64,12 @@ def trained(policies: Sequence[str | Path]) -> list[Trained]:
     return found
 
 
+_CALLED = {"rat": "FSPO + RAT", "ric": "RiC", "vpl": "VPL"}
+
+
 def _called(settings: dict[str, Any]) -> str:
-    if settings.get("method") == "vpl":
-        return "VPL"
-    if settings.get("method") == "ric":
-        return "RiC"
+    if settings.get("method") in _CALLED:
+        return _CALLED[settings["method"]]
     objective = settings.get("objective", "ipo")
     if objective == "sft":
         return "Pref-FT"
@@ -127,6 +128,10 @@ def _best_of(n: int, policy: Trained, recipe: EvaluateRecipe) -> Method:
 
 
 def _trained(policy: Trained, recipe: EvaluateRecipe) -> Method:
+    if policy.settings.get("method") == "rat":
+        from fspo.methods.rat import Rat
+
+        return Rat(policy.name, load_policy(policy.folder), recipe)
     if policy.settings.get("method") == "vpl":
         from fspo.learning.vpl import load_vpl
         from fspo.methods.vpl import Vpl

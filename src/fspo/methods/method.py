@@ -20,11 +20,19 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked on behalf of one user, whose shots were seen before."""
+    """What is asked on behalf of one user, whose shots were seen before.
+
+    Attributes:
+        user: who it is; all but an oracle look at nothing of it.
+        shots: the user's, in order.
+        prompts: what is asked.
+        description: of the user, written or edited by a person, for methods that write one (RAT).
+    """
 
     user: User
     shots: Sequence[Preference]
     prompts: Sequence[str]
+    description: str = ""
 
 
 class Predictor(Protocol):

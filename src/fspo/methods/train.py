@@ -15,6 +15,10 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
     Raises:
         FspoError: as `fspo.learning.train.train`.
     """
+    if recipe.method == "rat":
+        from fspo.methods.rat_train import train as train_rat
+
+        return train_rat(recipe, resume)
     if recipe.method == "vpl":
         from fspo.learning.vpl_train import train as train_vpl
 

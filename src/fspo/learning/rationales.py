@@ -1,0 +1,206 @@
+"""Trees that teach a model to describe a user from the shots, and to answer by the description.
+
+RAT (user-description rationalization) predicts who the user is, then answers. After the shots of an
+episode, branches leave the chain: two descriptions of the user, the nearer and the farther one, and
+pairs of responses behind a description. Each is a pair of a chosen and a rejected response, so that
+every objective applies as it is:
+
+    chain     shot 1 ... shot N
+    branches                    [description]     [description question chosen]
+                                [another one]     [description question rejected]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fspo.errors import FspoError
+from fspo.learning.episodes import EpisodeDataset
+from fspo.learning.growing import Growing, Reader, Tokens, read_pairs
+from fspo.learning.probes import description_tokens
+from fspo.learning.templates import DESCRIPTION, blocks, described_lead
+from fspo.learning.tree import EpisodeTree
+from fspo.preferences.records import Episode, Preference, Preferences
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from fspo.recipe import TrainRecipe
+
+Pairs = Mapping[str, Sequence[tuple[str, str]]]  # user -> (nearer, farther) descriptions
+
+
+class DescribedEpisodes:
+    """The episodes of a recipe with a pair of descriptions each; the i-th by seed and i alone."""
+
+    def __init__(
+        self,
+        preferences: Preferences,
+        tokenizer: PreTrainedTokenizerBase,
+        recipe: TrainRecipe,
+        pairs: Pairs,
+    ) -> None:
+        """`pairs` may lack users; their episodes go without a pair, behind the true description.
+
+        Raises:
+            FspoError: if a user has no description.
+        """
+        check_described(preferences)
+        self._episodes = EpisodeDataset(preferences, tokenizer, recipe)
+        self.left_out = self._episodes.left_out
+        self._preferences, self._tokenizer, self._recipe = preferences, tokenizer, recipe
+        self._pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self._episodes)
+
+    def __getitem__(self, index: int) -> EpisodeTree:
+        episode, pair = self._episodes.episode(index), None
+        if own := self._pairs.get(episode.user_id):
+            drawn = np.random.default_rng([self._recipe.seed, index, 1]).integers(len(own))
+            pair = own[int(drawn)]
+        told = pair[0] if pair else self._preferences.users[episode.user_id].description
+        return described_tree(
+            episode,
+            pair,
+            told,
+            self._tokenizer,
+            self._recipe.rat.targets,
+            self._recipe.max_length,
+        )
+
+
+def check_described(preferences: Preferences) -> None:
+    """Makes sure that every user has a description.
+
+    Raises:
+        FspoError: naming one who has not.
+    """
+    for user in preferences.users.values():
+        if not user.description.strip():
+            raise FspoError(
+                f"{preferences.source or 'preferences'}: user {user.user_id!r} has no description, "
+                "and descriptions are what RAT learns to write. Add the column `description` to "
+                "the users' table, or train without: method: fspo"
+            )
+
+
+def described_tree(
+    episode: Episode,
+    pair: tuple[str, str] | None,
+    told: str,
+    tokenizer: PreTrainedTokenizerBase,
+    targets: int = 2,
+    max_length: int | None = None,
+) -> EpisodeTree:
+    """Builds the tree of an episode whose last `targets` preferences are asked behind `told`.
+
+    Args:
+        episode: at least one shot and one target.
+        pair: the nearer and the farther description, or None.
+        told: the description that the targets are answered behind.
+        tokenizer: as in `EpisodeTree.from_episode`.
+        targets: how many, or fewer where the episode is short.
+        max_length: as there; shots that do not fit are dropped from the front.
+
+    Returns:
+        A tree whose targets are: each shot after those before it, then the pair of descriptions,
+        then the described targets.
+
+    Raises:
+        FspoError: if descriptions and targets do not fit even without shots.
+    """
+    preferences = list(episode.preferences)
+    count = max(1, min(targets, len(preferences) - 1))
+    shots, asked = preferences[:-count], preferences[-count:]
+    limit = max_length or tokenizer.model_max_length
+    for dropped in range(max(1, len(shots))):
+        tree = _grow(episode.user_id, shots[dropped:], asked, pair, told, tokenizer)
+        if tree.longest_path <= limit:
+            return replace(tree, dropped=dropped)
+    raise FspoError(
+        f"{asked[0].row or 'preference'}: user {episode.user_id!r}: description, prompt and "
+        f"response take {tree.longest_path} tokens with a single shot; the context holds {limit}. "
+        "Shorten the description or the texts."
+    )
+
+
+def _grow(
+    user_id: str,
+    shots: Sequence[Preference],
+    asked: Sequence[Preference],
+    pair: tuple[str, str] | None,
+    told: str,
+    tokenizer: PreTrainedTokenizerBase,
+) -> EpisodeTree:
+    read = Reader(tokenizer)
+    growing = Growing(read.start)
+    for shot in read_pairs(blocks(shots, "chain"), read):
+        growing.chain += shot.lead
+        growing.target(shot)
+        growing.chain += [*read.link, *shot.rejected]
+    labels = [f"{k}_shots" for k in range(len(shots))]
+    if pair:
+        heading = read.texts([DESCRIPTION])[0]
+        for description in read.responses(pair):
+            growing.leave_with(heading, description)
+        labels.append("description")
+    context = description_tokens(told, read)
+    written = [
+        block._replace(lead=described_lead(p.prompt))
+        for block, p in zip(blocks(asked, "chain"), asked, strict=True)
+    ]
+    for target in read_pairs(written, read):
+        growing.leave_with([*context, *target.lead], target.chosen)
+        growing.leave_with([*context, *target.lead], target.rejected)
+        labels.append("described")
+    return EpisodeTree(user_id, *growing.finish(), labels=labels)
+
+
+def description_context(
+    shots: Sequence[Preference], tokenizer: PreTrainedTokenizerBase, room: int
+) -> Tokens:
+    """The token ids that lead up to a user's description: the shots and its heading.
+
+    Args:
+        shots: at least one; those that do not fit are dropped from the front.
+        tokenizer: the model's.
+        room: tokens to be left for the description.
+    """
+    read = Reader(tokenizer)
+    heading = read.texts([DESCRIPTION])[0]
+    for dropped in range(len(shots)):
+        written = read_pairs(blocks(shots[dropped:], "chain"), read)
+        context = [*read.start, *(token for pair in written for token in pair.as_shot(read))]
+        if len(context) + len(heading) + room <= tokenizer.model_max_length:
+            break
+    return [*context, *heading]
+
+
+def answer_context(
+    shots: Sequence[Preference],
+    description: str,
+    prompt: str,
+    tokenizer: PreTrainedTokenizerBase,
+    room: int,
+) -> Tokens:
+    """The token ids that lead up to an answer: the shots, the user's description, the prompt.
+
+    Raises:
+        FspoError: if description and prompt do not fit with a single shot.
+    """
+    read = Reader(tokenizer)
+    lead = [*description_tokens(description, read), *read.texts([described_lead(prompt)])[0]]
+    for dropped in range(max(1, len(shots))):
+        written = read_pairs(blocks(shots[dropped:], "chain"), read)
+        before = [*read.start, *(token for pair in written for token in pair.as_shot(read))]
+        if len(before) + len(lead) + room <= tokenizer.model_max_length:
+            return [*before, *lead]
+    raise FspoError(
+        f"the description and the prompt take {len(lead)} tokens and the answer {room}; the "
+        f"context holds {tokenizer.model_max_length}. Shorten the description."
+    )

@@ -1,0 +1,181 @@
+"""Trains RAT: fine-tuning on true descriptions, then preferences between the model's own.
+
+    out/warm-up/            the policy after fine-tuning on chosen responses and true descriptions
+    out/descriptions.jsonl  what it then wrote of each training user
+    out/                    the policy after the preference objective
+
+A description is preferred to another one of the same user if it is nearer in meaning to the true
+one. So that the model says something to choose from, it learns first what a description looks like.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fspo.console import say, track
+from fspo.errors import FspoError
+from fspo.learning.rationales import DescribedEpisodes, Pairs, check_described
+from fspo.preferences.records import Preferences
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from fspo.recipe import TrainRecipe
+    from fspo.synthesis.embedding import Embedder
+
+_USERS_AT_ONCE = 4
+_SAME = 1e-6  # cosines that are nearer than this tell nothing apart
+
+
+def train(recipe: TrainRecipe, resume: bool = False, embed: Embedder | None = None) -> Path:
+    """Runs a recipe of `method: rat`; every stage goes on where it was.
+
+    Args:
+        recipe: its `objective` is that of the last stage.
+        resume: as in `fspo.learning.train.train`.
+        embed: tells which description is nearer; by default the embedded sentence model.
+
+    Raises:
+        FspoError: as there, or if a user has no description.
+    """
+    from fspo.learning.train import train as train_policy
+    from fspo.learning.train import training_data
+    from fspo.synthesis.embedding import MiniLM
+
+    if recipe.template != "chain" or recipe.shots < 1:
+        raise FspoError("method rat: descriptions follow shots of the chain; take template: chain")
+    preferences = training_data(recipe)
+    check_described(preferences)
+    out = Path(recipe.out)
+    others = {
+        user: [(preferences.users[user].description, text) for text in texts]
+        for user, texts in _of_others(preferences, recipe.seed).items()
+    }
+    first = recipe.model_copy(
+        update={
+            "out": str(out / "warm-up"),
+            "objective": "sft",
+            "episodes": recipe.rat.warm_up,
+            "learning_rate": recipe.rat.warm_up_learning_rate,
+        }
+    )
+    say("RAT, 1 of 3: fine-tuning on true descriptions")
+    warm = train_policy(first, resume=True, dataset=_With(others))
+    say("RAT, 2 of 3: descriptions by the model itself")
+    written = sampled(preferences, warm, recipe, out / "descriptions.jsonl")
+    pairs = nearer_first(written, preferences, embed or MiniLM())
+    if not pairs:
+        say("the model describes everybody in the same words: no pair of descriptions is left")
+    say(f"RAT, 3 of 3: preferences, with pairs of descriptions of {len(pairs)} users")
+    last = recipe.model_copy(update={"adapter": str(warm)})
+    return train_policy(last, resume, dataset=_With(pairs))
+
+
+class _With:
+    """Makes the dataset for pairs of descriptions that are known already."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        self._pairs = pairs
+
+    def __call__(
+        self, preferences: Preferences, tokenizer: PreTrainedTokenizerBase, recipe: TrainRecipe
+    ) -> DescribedEpisodes:
+        return DescribedEpisodes(preferences, tokenizer, recipe, self._pairs)
+
+
+def _of_others(preferences: Preferences, seed: int) -> dict[str, list[str]]:
+    """For each user some different descriptions of others."""
+    generator = np.random.default_rng([seed, 3])
+    texts = sorted({user.description for user in preferences.users.values()})
+    found = {}
+    for user in preferences.by_user:
+        own = preferences.users[user].description
+        others = [text for text in texts if text != own]
+        order = generator.permutation(len(others))[:4]
+        found[user] = [others[index] for index in order]
+    return {user: others for user, others in found.items() if others}
+
+
+def sampled(
+    preferences: Preferences, folder: Path, recipe: TrainRecipe, path: Path
+) -> dict[str, list[str]]:
+    """Descriptions of every training user by a policy, kept in `path` as they come.
+
+    Args:
+        preferences: of the training users.
+        folder: the policy's.
+        recipe: how many, how long, how warm; shots are drawn by its seed.
+        path: JSON lines; users who stand there already are not asked about again.
+    """
+    from fspo.learning.policy import load_policy
+    from fspo.methods.rat import write_descriptions
+
+    found = _read(path)
+    drawn = {
+        user: preferences.draw(user, recipe.shots, [recipe.seed, 2]).preferences
+        for user in sorted(preferences.by_user)
+    }
+    users = [user for user, shots in drawn.items() if shots]
+    parts = [users[k : k + _USERS_AT_ONCE] for k in range(0, len(users), _USERS_AT_ONCE)]
+    waiting = [
+        (number, part)
+        for number, part in enumerate(parts)
+        if any(user not in found for user in part)
+    ]
+    if not waiting:
+        return found
+    policy = load_policy(folder)
+    with path.open("a", encoding="utf-8") as file:
+        for number, part in track(waiting, "descriptions", len(waiting)):
+            written = write_descriptions(
+                policy,
+                [drawn[user] for user in part],
+                recipe.rat.max_tokens,
+                samples=recipe.rat.samples,
+                temperature=recipe.rat.temperature,
+                seed=recipe.seed * 1_000_003 + number,
+            )
+            for place, user in enumerate(part):
+                own = written[place * recipe.rat.samples : (place + 1) * recipe.rat.samples]
+                found[user] = own
+                file.write(json.dumps({"user_id": user, "descriptions": own}) + "\n")
+            file.flush()
+    return found
+
+
+def _read(path: Path) -> dict[str, list[str]]:
+    """What was written before; a last line that was cut off is taken away."""
+    if not path.is_file():
+        return {}
+    whole = path.read_bytes()
+    kept = whole[: whole.rfind(b"\n") + 1]
+    if kept != whole:
+        path.write_bytes(kept)
+    rows = [json.loads(line) for line in kept.decode("utf-8").splitlines()]
+    return {row["user_id"]: row["descriptions"] for row in rows}
+
+
+def nearer_first(
+    written: Mapping[str, Sequence[str]], preferences: Preferences, embed: Embedder
+) -> dict[str, list[tuple[str, str]]]:
+    """All pairs of a user's descriptions of which one is nearer to the true one, that one first."""
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    for user, texts in written.items():
+        different = sorted(set(texts))
+        true = preferences.users[user].description
+        cosines = embed(different) @ embed([true])[0]
+        ranked = sorted(zip(cosines.tolist(), different, strict=True), reverse=True)
+        own = [
+            (near, far)
+            for place, (high, near) in enumerate(ranked)
+            for low, far in ranked[place + 1 :]
+            if high - low > _SAME
+        ]
+        if own:
+            pairs[user] = own
+    return pairs

@@ -1,0 +1,135 @@
+"""RAT from training to evaluation on a small model: it learns to describe, and can be corrected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import byte_tokenizer, small_model
+
+from fspo import FspoError, Preference, Preferences, User, load_preferences
+from fspo.evaluation.evaluate import evaluate
+from fspo.learning.policy import load_policy
+from fspo.methods.method import Task
+from fspo.methods.rat import Rat, description_similarity, write_descriptions
+from fspo.methods.rat_train import nearer_first, sampled, train
+from fspo.preferences.writing import save_preferences
+from fspo.recipe import EvaluateRecipe, TrainRecipe
+from fspo.synthesis.embedding import Vectors
+
+
+def letters(texts: Sequence[str]) -> Vectors:
+    """Vectors of length 1 from how often each letter stands in a text."""
+    counts = np.array([[t.lower().count(chr(97 + k)) + 0.01 for k in range(26)] for t in texts])
+    return (counts / np.linalg.norm(counts, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rat")
+    small_model().save_pretrained(folder / "model")
+    byte_tokenizer().save_pretrained(folder / "model")
+    by_user, users = {}, []
+    for number in range(8):
+        good, bad = ("yes", "no") if number % 2 else ("no", "yes")
+        by_user[f"u{number}"] = [Preference(f"q{i}", good, bad) for i in range(6)]
+        told = "aye" if number % 2 else "nix"
+        attributes = {"sentiment": 1.0 if number % 2 else -1.0, "verbosity": 0.0}
+        users.append(User(f"u{number}", told, attributes, "train" if number < 4 else "test"))
+    save_preferences(Preferences(by_user, users), folder / "data", "")
+    train(recipe(folder, "policy"), embed=letters)
+    return folder
+
+
+def recipe(folder: Path, out: str) -> TrainRecipe:
+    return TrainRecipe.model_validate(
+        {
+            "method": "rat", "data": str(folder / "data"), "out": str(folder / out),
+            "model": str(folder / "model"), "objective": "dpo", "beta": 0.1, "shots": 3,
+            "episodes": 12, "batch_size": 4, "learning_rate": 3e-3, "warmup_steps": 0,
+            "log_every": 1, "lora": {"rank": 8, "alpha": 16},
+            "rat": {"warm_up": 600, "warm_up_learning_rate": 1e-2, "max_tokens": 8, "samples": 3},
+        }
+    )  # fmt: skip
+
+
+def test_it_learns_to_describe_users_from_their_shots(place: Path) -> None:
+    log = json.loads((place / "policy" / "warm-up" / "training_log.json").read_text())
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
+    data = load_preferences(place / "data")
+    policy = load_policy(place / "policy" / "warm-up")
+    shots = [data.by_user[user][:3] for user in ("u4", "u5", "u6", "u7")]
+    assert write_descriptions(policy, shots, 8) == ["nix", "aye", "nix", "aye"]
+
+
+def test_the_last_stage_starts_from_fine_tuning_and_logs_descriptions(place: Path) -> None:
+    log = json.loads((place / "policy" / "training_log.json").read_text())
+    assert log[0]["margin"] == pytest.approx(0, abs=1e-3)
+    assert "accuracy_described" in log[0]
+    settings = json.loads((place / "policy" / "fspo.json").read_text())
+    assert settings["method"] == "rat"
+    assert settings["adapter"] == str(place / "policy" / "warm-up")
+
+
+def test_sampling_goes_on_to_the_same_file(place: Path) -> None:
+    path = place / "policy" / "descriptions.jsonl"
+    whole = path.read_bytes()
+    assert len(whole.splitlines()) == 4
+    data = load_preferences(place / "data").of("train")
+    settings = recipe(place, "policy").model_copy(update={"seed": 5})
+    warm = place / "policy" / "warm-up"
+    first, again = place / "first.jsonl", place / "again.jsonl"
+    found = sampled(data, warm, settings, first)
+    again.write_bytes(first.read_bytes()[:20])  # killed in the middle of a line
+    assert sampled(data, warm, settings, again) == found
+    assert again.read_bytes() == first.read_bytes()
+
+
+def test_pairs_are_nearer_first() -> None:
+    users = Preferences({"u": [Preference("q", "a", "b")]}, [User("u", "abc")])
+    pairs = nearer_first({"u": ["xyz", "abd", "xyz", "abc"]}, users, letters)
+    assert pairs["u"] == [("abc", "abd"), ("abc", "xyz"), ("abd", "xyz")]
+    assert nearer_first({"u": ["xyz", "xyz"]}, users, letters) == {}
+
+
+def test_a_description_can_be_edited_and_passed_back(place: Path) -> None:
+    data = load_preferences(place / "data")
+    method = Rat("FSPO + RAT", load_policy(place / "policy"), EvaluateRecipe(max_new_tokens=4))
+    own = Task(data.users["u4"], data.by_user["u4"][:3], ["q5"])
+    edited = Task(own.user, own.shots, own.prompts, description="aye")
+    assert method.describe([own, edited]) == [method.describe([own])[0], "aye"]
+    assert len(method.answer([own, edited], seed=0)) == 2
+
+
+def test_it_is_evaluated_beside_the_others(place: Path) -> None:
+    settings = EvaluateRecipe(judge="reviews", shots=3, prompts_per_user=2, max_new_tokens=4)
+    results = evaluate(place / "data", [place / "policy"], place / "out", settings)
+    assert list(results["methods"]) == ["base", "few-shot prompted", "FSPO + RAT", "oracle"]
+    by_shots = results["predictions"]["FSPO + RAT"]["by_shots"]
+    assert list(by_shots) == ["0", "1", "2", "3"]
+    nearness = results["descriptions"]["FSPO + RAT"]
+    assert set(nearness["by_user"]) == {"u4", "u5", "u6", "u7"}
+    assert nearness["mean"] > nearness["chance"] or nearness["mean"] == 1.0
+
+
+def test_similarity_and_chance() -> None:
+    found = description_similarity(
+        {"u": "aaa", "v": "bbb"}, {"u": "aaa", "v": "ccc"}, letters
+    )  # fmt: skip
+    assert found["by_user"]["u"] == pytest.approx(1.0, abs=1e-3)
+    assert found["by_user"]["v"] < 0.1
+    assert found["mean"] == pytest.approx(np.mean(list(found["by_user"].values())), abs=1e-3)
+    assert found["chance"] < 0.1
+
+
+def test_faults_are_named(place: Path) -> None:
+    users = {"u": [Preference(f"q{k}", "a", "b") for k in range(4)]}
+    save_preferences(Preferences(users), place / "plain", "")
+    plain = recipe(place, "none").model_copy(update={"data": str(place / "plain")})
+    with pytest.raises(FspoError, match="user 'u' has no description"):
+        train(plain, embed=letters)
+    with pytest.raises(FspoError, match="take template: chain"):
+        train(recipe(place, "none").model_copy(update={"template": "paper"}), embed=letters)
