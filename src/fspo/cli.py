@@ -181,6 +181,9 @@ def evaluate(
     judge: Annotated[Text, typer.Option(help="The domain whose measures judge, or none.")] = None,
     holdout_users: HoldoutUsers = None,
     holdout_prompts: HoldoutPrompts = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help='Further methods: "LoRA per user", "best of 4".')
+    ] = None,
     baseline: Annotated[
         list[str] | None, typer.Option(help="A simple predictor beside, such as majority.")
     ] = None,
@@ -197,9 +200,31 @@ def evaluate(
     _hush(quiet)
     keys = ("judge", "holdout_users", "holdout_prompts", "shots", "users")
     given: dict[str, Any] = {key: value for key, value in locals().items() if key in keys}
-    given |= {"baselines": baseline or None}
+    given |= {"baselines": baseline or None, "methods": method or None}
     results = run(data, policy, out, read_recipe(EvaluateRecipe, recipe, given), seed)
     _show(results, as_json, out / "results.json")
+
+
+@app.command()
+def audit(
+    data: Annotated[str, typer.Option(help="A preference dataset: folder, file or hub id.")],
+    policy: Annotated[list[str], typer.Option(help="What `fspo train` wrote, or NAME=FOLDER.")],
+    out: Annotated[Path, typer.Option(help="Folder for audit.json and the answers.")],
+    judge: Annotated[Text, typer.Option(help="A judge's YAML; its model reads answers.")] = None,
+    shots: int = 8,
+    users: int = 8,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look for side effects: length, false premises, flattery, facts that move with the user."""
+    from fspo.evaluation.auditing import render, run_audit
+    from fspo.recipe import EvaluateRecipe, read_recipe
+
+    _hush(quiet)
+    recipe = read_recipe(EvaluateRecipe, None, {"shots": shots, "users": users})
+    found = run_audit(data, policy, out, recipe, seed, judge)
+    print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else render(found))
 
 
 @app.command()

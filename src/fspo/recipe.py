@@ -202,6 +202,10 @@ class EvaluateRecipe(Section):
     where: dict[str, list[str]] = Field(
         default_factory=dict, description="only users with one of these values of an attribute"
     )
+    methods: list[str] = Field(
+        default_factory=list, description='further methods: "LoRA per user", "best of N"'
+    )
+    personal: PersonalRecipe = PersonalRecipe()
     baselines: list[str] | None = Field(
         None, description="simple predictors beside; default: two of them where nothing is judged"
     )

@@ -21,6 +21,8 @@ from fspo import (
     load_preferences,
 )
 from fspo.domains import load_domain
+from fspo.evaluation.audit import prompts
+from fspo.evaluation.auditing import render, run_audit
 from fspo.evaluation.evaluate import evaluate
 from fspo.evaluation.ranking import rank
 from fspo.evaluation.report import report
@@ -183,3 +185,23 @@ def test_policies_are_named(place: Path) -> None:
     assert results["differences"]["two"] == {"difference": 0.0, "ci95": [0.0, 0.0]}
     with pytest.raises(FspoError, match=r"two are called 'FSPO \(policy\)'"):
         evaluate(place / "data", [f"FSPO={policy}", f"FSPO={policy}"], place / "o6", RECIPE)
+
+
+def test_further_methods_and_the_audit(place: Path) -> None:
+    """The audit's keywords and figures have tests of their own; here it runs on real methods."""
+    policy = place / "policy"
+    changed = {"methods": ["LoRA per user", "best of 2"], "users": 2, "prompts_per_user": 1}
+    settings = RECIPE.model_copy(update=changed)
+    results = evaluate(place / "data", [policy], place / "o7", settings)
+    further = ["LoRA per user", "FSPO", "FSPO, best of 2", "oracle"]
+    assert list(results["methods"]) == [*METHODS[:2], *further]
+    with pytest.raises(FspoError, match="there is no method 'best of none'"):
+        evaluate(place / "data", [policy], place / "o8",
+                 RECIPE.model_copy(update={"methods": ["best of none"]}))  # fmt: skip
+    found = run_audit(place / "data", [policy], place / "audit", RECIPE)
+    assert json.loads((place / "audit" / "audit.json").read_text()) == found
+    assert list(found["methods"]) == ["few-shot prompted", "FSPO", "oracle"]
+    assert found["methods"]["FSPO"]["words"]["n"] == 4 * len(prompts())
+    assert "plain facts right" in render(found)
+    with pytest.raises(FspoError, match="only a model can read answers"):
+        run_audit(place / "data", [policy], place / "audit", RECIPE, judge="reviews")

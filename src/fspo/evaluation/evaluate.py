@@ -77,7 +77,7 @@ def evaluate(
     )
     tasks = _tasks(people, probes, recipe, seed)
     told = all(people.test.users[user].description for user in users)
-    names = [*_UNTRAINED, *(["oracle"] if told else [])]
+    names = [*_UNTRAINED, *(["oracle"] if told else []), *recipe.methods]
     gaps: dict[str, list[Gaps]] = {}
     answers: dict[str, list[list[str]]] = {}
     descriptions: dict[str, Any] = {}

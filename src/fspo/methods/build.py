@@ -15,7 +15,6 @@ from fspo.methods.chatting import Base, Oracle
 from fspo.methods.in_context import InContext, Prompted
 from fspo.methods.method import Method
 from fspo.methods.personal import load_personal
-from fspo.recipe import PersonalRecipe
 
 if TYPE_CHECKING:
     from fspo.llm.local import LocalModel
@@ -99,7 +98,7 @@ def methods(
     untrained: dict[str, Callable[[], Method]] = {
         "base": lambda: Base(llm(), recipe),
         "few-shot prompted": lambda: Prompted(llm(), first["template"], recipe),
-        "LoRA per user": lambda: load_personal(first["model"], PersonalRecipe(), recipe),
+        "LoRA per user": lambda: load_personal(first["model"], recipe.personal, recipe),
         "oracle": lambda: Oracle(llm(), recipe),
     }
     draws = [_draws(name) for name in names if name not in untrained]
