@@ -31,6 +31,9 @@ HoldoutUsers = Annotated[
 HoldoutPrompts = Annotated[
     float | None, typer.Option(help="A share of prompts that training does not see.")
 ]
+DropTies = Annotated[
+    bool | None, typer.Option("--drop-ties", help="Leave out rows with two equal responses.")
+]
 Text = str | None
 
 
@@ -141,6 +144,7 @@ def train(
     learning_rate: float | None = None,
     holdout_users: HoldoutUsers = None,
     holdout_prompts: HoldoutPrompts = None,
+    drop_ties: DropTies = None,
     seed: int | None = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from a checkpoint.")] = False,
     quiet: Quiet = False,
@@ -168,6 +172,7 @@ _TRAIN_FLAGS = (
     "learning_rate",
     "holdout_users",
     "holdout_prompts",
+    "drop_ties",
     "seed",
 )
 
@@ -181,6 +186,7 @@ def evaluate(
     judge: Annotated[Text, typer.Option(help="The domain whose measures judge, or none.")] = None,
     holdout_users: HoldoutUsers = None,
     holdout_prompts: HoldoutPrompts = None,
+    drop_ties: DropTies = None,
     method: Annotated[
         list[str] | None, typer.Option(help='Further methods: "LoRA per user", "best of 4".')
     ] = None,
@@ -198,7 +204,7 @@ def evaluate(
     from fspo.recipe import EvaluateRecipe, read_recipe
 
     _hush(quiet)
-    keys = ("judge", "holdout_users", "holdout_prompts", "shots", "users")
+    keys = ("judge", "holdout_users", "holdout_prompts", "drop_ties", "shots", "users")
     given: dict[str, Any] = {key: value for key, value in locals().items() if key in keys}
     given |= {"baselines": baseline or None, "methods": method or None}
     results = run(data, policy, out, read_recipe(EvaluateRecipe, recipe, given), seed)

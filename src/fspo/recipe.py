@@ -71,6 +71,7 @@ class TrainRecipe(Section):
         0.0, ge=0, lt=1, description="share of users not to train on, however users are split"
     )
     holdout_prompts: float = Field(0.0, ge=0, lt=1, description="share of prompts not to train on")
+    drop_ties: bool = Field(False, description="leave out rows with two equal responses")
     template: Literal["chain", "paper"] = "chain"
     objective: Literal["ipo", "dpo", "sft"] = "ipo"
     logps: Literal["sum", "mean"] = Field("sum", description="log-probs over a response's tokens")
@@ -199,6 +200,7 @@ class EvaluateRecipe(Section):
     holdout_prompts: float | None = Field(
         None, ge=0, lt=1, description="share of prompts held out; default: as in training"
     )
+    drop_ties: bool = Field(False, description="leave out rows with two equal responses")
     where: dict[str, list[str]] = Field(
         default_factory=dict, description="only users with one of these values of an attribute"
     )

@@ -244,3 +244,17 @@ def test_real_peoples_preferences() -> None:
     assert (len(read), len(read.by_user)) == (22_769, 959)
     with pytest.raises(FspoError, match="row 8111: chosen and rejected are the same"):
         load_preferences(SHARED / "ukpconvarg1")  # five of its 65,340 rows are ties
+    assert len(load_preferences(SHARED / "ukpconvarg1", drop_ties=True)) == 65_335
+
+
+def test_ties_can_be_left_out_and_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = [("a", "b"), ("c", "c"), ("d", "e")]
+    rows = [{"user_id": "u", "prompt": "q", "chosen": c, "rejected": r} for c, r in pairs]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(FspoError, match="--drop-ties leaves them out"):
+        load_preferences(tmp_path / "x.jsonl")
+    read = load_preferences(tmp_path / "x.jsonl", drop_ties=True)
+    assert [p.chosen for p in read.by_user["u"]] == ["a", "d"]
+    assert "1 rows with two equal responses left out" in capsys.readouterr().err

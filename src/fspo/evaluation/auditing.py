@@ -52,7 +52,9 @@ def run_audit(
     from fspo.preferences.reading import load_preferences
 
     compared = trained(policies)
-    people = cohort(load_preferences(data), [policy.settings for policy in compared], recipe)
+    people = cohort(
+        load_preferences(data, recipe.drop_ties), [policy.settings for policy in compared], recipe
+    )
     users = eligible(people.test, people.about, recipe)
     probes = draw_probes(
         people.test, users, shots=recipe.shots, targets=1, draws=1, seed=seed, about=people.about

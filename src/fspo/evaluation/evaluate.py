@@ -61,7 +61,7 @@ def evaluate(
 
     started = time.monotonic()
     compared = trained(policies)
-    every = load_preferences(data)
+    every = load_preferences(data, recipe.drop_ties)
     people = cohort(every, [policy.settings for policy in compared], recipe)
     judge = _judge(recipe, people.test, out, seed)
     users = eligible(people.test, people.about, recipe)

@@ -92,7 +92,7 @@ def training_data(recipe: TrainRecipe) -> Preferences:
     from fspo.preferences.reading import load_preferences
     from fspo.preferences.splitting import hold_out
 
-    preferences = load_preferences(recipe.data)
+    preferences = load_preferences(recipe.data, recipe.drop_ties)
     if recipe.holdout_users or recipe.holdout_prompts:
         return hold_out(preferences, recipe.holdout_users, recipe.holdout_prompts).train
     return training_preferences(preferences, recipe.split)

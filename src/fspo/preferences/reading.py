@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from fspo.console import say
 from fspo.errors import FspoError
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.tables import Row, is_whole, kind_of, parse_json, rows
@@ -18,12 +19,13 @@ from fspo.preferences.tables import Row, is_whole, kind_of, parse_json, rows
 FIELDS = ("user_id", "prompt", "chosen", "rejected")
 
 
-def load_preferences(path: str | Path) -> Preferences:
+def load_preferences(path: str | Path, drop_ties: bool = False) -> Preferences:
     """Reads a preference dataset.
 
     Args:
         path: a folder in our format, a `.parquet` or `.jsonl` file, or, where nothing of that name
             exists, the id of a dataset on the hub, such as `owner/name`.
+        drop_ties: leave out rows whose two responses are the same text, and say how many.
 
     Returns:
         The preferences in the file's order, with the users' descriptions, attributes and splits
@@ -33,13 +35,20 @@ def load_preferences(path: str | Path) -> Preferences:
         FspoError: naming file, row and field, if anything is missing or malformed.
     """
     by_user: dict[str, list[Preference]] = {}
+    ties = 0
     for user_id, preference in preference_rows(path):
         if preference.chosen == preference.rejected:
+            ties += 1
+            if drop_ties:
+                continue
             raise FspoError(
                 f"{path}: {preference.row}: chosen and rejected are the same text; a preference is "
-                "between two different answers. `fspo data check` lists all such rows."
+                "between two different answers. `fspo data check` lists all such rows; "
+                "--drop-ties leaves them out."
             )
         by_user.setdefault(user_id, []).append(preference)
+    if ties:
+        say(f"{path}: {ties} rows with two equal responses left out")
     if not by_user:
         raise FspoError(f"{path}: holds no preferences")
     return Preferences(by_user, read_users(Path(path)), source=str(path))
