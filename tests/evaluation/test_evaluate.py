@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ from fspo.evaluation.report import report
 from fspo.evaluation.winrate import outcome
 from fspo.learning.policy import load_policy
 from fspo.learning.train import train
+from fspo.methods.in_context import InContext
+from fspo.methods.method import Task
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
 
@@ -205,3 +208,22 @@ def test_further_methods_and_the_audit(place: Path) -> None:
     assert "plain facts right" in render(found)
     with pytest.raises(FspoError, match="only a model can read answers"):
         run_audit(place / "data", [policy], place / "audit", RECIPE, judge="reviews")
+
+
+def test_a_policy_without_users_reads_no_shots(place: Path) -> None:
+    recipe = TrainRecipe(
+        data=str(place / "data"), out=str(place / "blind"), model=str(place / "model"),
+        shots=0, episodes=6, learning_rate=1e-2, lora=Lora(rank=4), objective="dpo",
+    )  # fmt: skip
+    train(recipe)
+    results = evaluate(place / "data", [place / "blind"], place / "o9", RECIPE)
+    accuracy = results["predictions"]["DPO without users"]["by_shots"]
+    assert len(set(accuracy.values())) == 1
+    policy, data = load_policy(place / "blind"), load_preferences(place / "data")
+    method = InContext("blind", policy, RECIPE)
+    shots, targets = data.by_user["u5"][:3], data.by_user["u5"][3:5]
+    odds = method.log_odds(data.users["u5"], shots, targets, [0, 3])
+    expected = [policy.rewards("u5", [], t.prompt, [t.chosen, t.rejected]) for t in targets]
+    np.testing.assert_allclose(odds, [[a - b for a, b in expected]] * 2, atol=1e-5)
+    task = Task(data.users["u5"], shots, ["new?"])
+    assert method.answer([task], 0) == method.answer([replace(task, shots=())], 0)

@@ -41,6 +41,8 @@ def rank(
     Raises:
         FspoError: if the user is not clear, or there are fewer than two answers.
     """
+    if policy.settings.get("method") == "ric":
+        raise FspoError("--policy: RiC reads measured rewards and no choices, so it cannot rank")
     if len(answers) < 2:
         raise FspoError("--answer: ranking takes at least two candidate answers")
     for number, answer in enumerate(answers, 1):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fspo.methods.method import Floats, Task
 from fspo.preferences.records import Preference, User
@@ -56,17 +59,20 @@ class Prompted:
 
 
 class InContext:
-    """A policy that was trained to read shots: FSPO, Pref-FT, or IPO without users."""
+    """A policy as it was trained: FSPO and Pref-FT read the shots; without users, it reads none."""
 
     tasks_at_once = 4
 
     def __init__(self, name: str, policy: Policy, settings: EvaluateRecipe) -> None:
         self.name = name
         self._policy, self._settings = policy, settings
+        self._blind = policy.settings.get("shots") == 0
 
     def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
         """Answers each user's prompts behind that user's shots."""
         p = self._policy
+        if self._blind:
+            tasks = [replace(task, shots=()) for task in tasks]
         return _complete(p.model, p.tokenizer, p.template, tasks, self._settings, seed)
 
     def log_odds(
@@ -80,6 +86,8 @@ class InContext:
         from fspo.learning.probes import probe_gaps, probe_trees
 
         policy = self._policy
+        if self._blind and any(counts):
+            return np.tile(self.log_odds(user, (), targets, [0]), (len(counts), 1))
         trees = probe_trees(user.user_id, shots, targets, counts, policy.tokenizer, policy.template)
         margins = [policy.margins([tree])[0] for tree in trees]
         return policy.beta * probe_gaps(margins, len(counts))
