@@ -90,7 +90,7 @@ class TrainRecipe(Section):
     lora: Lora | None = Field(Lora(), description="null trains all weights")
     rat: Rat = Rat()
     vpl: Vpl = Vpl()
-    learning_rate: float = Field(2e-4, gt=0)
+    learning_rate: float = Field(1e-3, gt=0, description="for LoRA on a small model")
     warmup_steps: int = Field(5, ge=0)
     scheduler: str = "cosine"
     optimizer: str = "adamw_torch"
