@@ -75,6 +75,7 @@ def test_results_say_what_the_issue_asks_for(place: Path) -> None:
     assert list(results["predictions"]) == METHODS
     assert results["users"] == {"train": 4, "test": 4}
     assert set(results["example"]["prompts"][0]["answers"]) == set(METHODS)
+    assert results["judge_agrees"]["share"] == 1.0  # these users choose as the measures do
     assert "FSPO" in report(place / "out").read_text()
 
 

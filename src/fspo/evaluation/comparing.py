@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from fspo.evaluation.agreement import agreement, labeled_items
 from fspo.evaluation.groups import compare_groups, groups_of, worse_served
 from fspo.evaluation.judges import Item, Judge, Judgement, MeasuredJudge
 from fspo.evaluation.length_control import length_controlled_win_rate
+from fspo.evaluation.probing import Probe
 from fspo.evaluation.statistics import Difference, binomial_p, paired_difference, wins_of_decided
 from fspo.evaluation.summaries import groups, known, summary
 from fspo.methods.method import Task
+from fspo.preferences.records import Preference, Preferences
 
 Answers = Mapping[str, list[list[str]]]  # method -> for each task, its answers
 Outcomes = dict[str, list[float]]  # user -> an outcome for each answer
@@ -93,6 +96,24 @@ def warnings(
         }
         for group in worse_served(compared)
     ]
+
+
+def agreement_with_choices(judge: Judge, probes: Sequence[Probe]) -> dict[str, Any]:
+    """How often a judge prefers what users themselves chose, on the pairs that were asked about.
+
+    Returns:
+        `share`, from 0 to 1, Cohen's `kappa` or None, and `n`: how far the judge can be believed.
+    """
+    by_user: dict[str, dict[Preference, None]] = {}
+    for probe in probes:
+        by_user.setdefault(probe.user.user_id, {}).update(dict.fromkeys(probe.targets))
+    asked = Preferences(
+        {user: list(own) for user, own in by_user.items()}, [probe.user for probe in probes]
+    )
+    items, labels = labeled_items(asked)
+    found = agreement([judgement.outcome for judgement in judge.judge(items)], labels)
+    kappa = round(found.kappa, 4) if np.isfinite(found.kappa) else None
+    return {"share": round(found.share, 4), "kappa": kappa, "n": found.n}
 
 
 def example(tasks: Sequence[Task], answers: Answers, judge: Judge) -> dict[str, Any]:

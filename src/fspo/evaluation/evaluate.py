@@ -116,6 +116,7 @@ def evaluate(
         results |= {
             "methods": comparing.win_rates(answers, judged, tasks, seed),
             "differences": comparing.differences(first.name, judged, tasks, seed),
+            "judge_agrees": comparing.agreement_with_choices(judge, probes),
             "warnings": comparing.warnings(judged[first.name], tasks, seed),
             "example": comparing.example(tasks, answers, judge),
         }
