@@ -215,7 +215,7 @@ class EvaluateRecipe(Section):
     episodes_per_user: int = Field(2, ge=1, description="draws of shots, for preference accuracy")
     targets: int = Field(2, ge=1, description="pairs that every number of shots is tried on")
     prompts_per_user: int = Field(6, ge=1, description="for win rate")
-    users: int | None = Field(None, ge=2, description="at most so many users; default: all")
+    users: int = Field(60, ge=2, description="at most so many users")
     max_new_tokens: int = Field(128, ge=1)
     temperature: float = Field(0.7, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)

@@ -101,7 +101,9 @@ def test_a_description_can_be_edited_and_passed_back(place: Path) -> None:
     own = Task(data.users["u4"], data.by_user["u4"][:3], ["q5"])
     edited = Task(own.user, own.shots, own.prompts, description="aye")
     assert method.describe([own, edited]) == [method.describe([own])[0], "aye"]
-    assert len(method.answer([own, edited], seed=0)) == 2
+    nobody = Task(own.user, (), own.prompts)
+    assert method.describe([nobody, own]) == ["", method.describe([own])[0]]
+    assert [len(answers) for answers in method.answer([own, edited, nobody], seed=0)] == [1, 1, 1]
 
 
 def test_it_is_evaluated_beside_the_others(place: Path) -> None:

@@ -104,4 +104,6 @@ def eligible(test: Preferences, about: frozenset[str], recipe: EvaluateRecipe) -
             f"preferences on different prompts that {recipe.shots} shots and a target take; at "
             "least 2 users are needed. Ask for fewer shots."
         )
+    if len(enough) > recipe.users:
+        say(f"the first {recipe.users} of {len(enough)} users are evaluated; --users says how many")
     return enough[: recipe.users]

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fspo.learning.rationales import answer_context, description_context
+from fspo.learning.tree import context_tokens
 from fspo.methods.generation import complete
 from fspo.methods.method import Floats, Task
 from fspo.preferences.records import Preference, User
 
 if TYPE_CHECKING:
+    from fspo.learning.growing import Tokens
     from fspo.learning.policy import Policy
     from fspo.recipe import EvaluateRecipe
     from fspo.synthesis.embedding import Embedder
@@ -35,10 +37,7 @@ class Rat:
         """Answers each user's prompts behind the shots and the description."""
         settings, tokenizer = self._settings, self._policy.tokenizer
         contexts = [
-            [
-                answer_context(task.shots, told, prompt, tokenizer, settings.max_new_tokens)
-                for prompt in task.prompts
-            ]
+            [self._context(task, told, prompt) for prompt in task.prompts]
             for task, told in zip(tasks, self.describe(tasks), strict=True)
         ]
         return complete(
@@ -51,11 +50,20 @@ class Rat:
             seed=seed,
         )
 
+    def _context(self, task: Task, told: str, prompt: str) -> Tokens:
+        tokenizer, room = self._policy.tokenizer, self._settings.max_new_tokens
+        if told:
+            return answer_context(task.shots, told, prompt, tokenizer, room)
+        return context_tokens(task.user.user_id, task.shots, prompt, tokenizer, room=room)[0]
+
     def describe(self, tasks: Sequence[Task]) -> list[str]:
-        """Each task's own description, or else the likeliest one of its user."""
-        unknown = [task for task in tasks if not task.description]
+        """Each task's own description, or else the likeliest one of its user.
+
+        Without shots nothing is known of a user: the description is empty, and answers go without.
+        """
+        unknown = [task for task in tasks if task.shots and not task.description]
         written = iter(self._written([task.shots for task in unknown]))
-        return [task.description or next(written) for task in tasks]
+        return [task.description or (next(written) if task.shots else "") for task in tasks]
 
     def log_odds(
         self,
