@@ -17,11 +17,11 @@ import numpy as np
 from fspo.console import say
 from fspo.evaluation import comparing, summaries
 from fspo.evaluation.cohort import Cohort, cohort, eligible
-from fspo.evaluation.probing import Gaps, Probe, draw_probes, probe, shot_counts
+from fspo.evaluation.probing import Gaps, draw_probes, probe, shot_counts
 from fspo.evaluation.winrate import write_answers
 from fspo.files import write_json
 from fspo.methods.method import Task
-from fspo.preferences.records import Preferences, User
+from fspo.preferences.records import Preferences
 
 if TYPE_CHECKING:
     from fspo.evaluation.judges import Judge
@@ -75,7 +75,7 @@ def evaluate(
         seed=seed,
         about=people.about,
     )
-    tasks = _tasks(people, probes, recipe, seed)
+    tasks = _tasks(people, users, recipe, seed)
     told = all(people.test.users[user].description for user in users)
     names = [*_UNTRAINED, *(["oracle"] if told else []), *recipe.methods]
     gaps: dict[str, list[Gaps]] = {}
@@ -173,24 +173,18 @@ def _baselines(recipe: EvaluateRecipe, people: Cohort, judge: Judge | None) -> S
     return () if judge or not people.train.by_user else ("majority", "longer")
 
 
-def _tasks(
-    people: Cohort, probes: Sequence[Probe], recipe: EvaluateRecipe, seed: int
-) -> list[Task]:
-    """For each user the first probe's shots, and prompts that are not among them."""
-    shots = {probe.user.user_id: probe.shots for probe in reversed(probes)}
-    return [_task(people, user, shots[user], recipe, seed) for user in dict.fromkeys(shots)]
-
-
-def _task(
-    people: Cohort, user: str, shots: Sequence[Any], recipe: EvaluateRecipe, seed: int
-) -> Task:
-    seen = {shot.prompt for shot in shots}
+def _tasks(people: Cohort, users: Sequence[str], recipe: EvaluateRecipe, seed: int) -> list[Task]:
+    """For each user some shots, the same draw for everybody, and prompts that are not in them."""
     asked = people.about or {p.prompt for _, p in people.test}
-    others = sorted(asked - seen)
-    place = sorted(people.test.by_user).index(user)
-    order = np.random.default_rng([seed, place]).permutation(len(others))
-    known: User = people.test.users[user]
-    return Task(known, shots, [others[i] for i in order[: recipe.prompts_per_user]])
+    order = sorted(people.test.by_user)
+    tasks = []
+    for user in users:
+        drawn = people.test.draw(user, recipe.shots + 1, [seed, 0]).preferences[: recipe.shots]
+        others = sorted(asked - {shot.prompt for shot in drawn})
+        shuffled = np.random.default_rng([seed, order.index(user)]).permutation(len(others))
+        prompts = [others[index] for index in shuffled[: recipe.prompts_per_user]]
+        tasks.append(Task(people.test.users[user], drawn, prompts))
+    return tasks
 
 
 def _prompts(preferences: Preferences) -> int:
