@@ -183,8 +183,10 @@ def test_any_dataset_with_users_and_prompts_held_out(place: Path) -> None:
 
 def test_policies_are_named(place: Path) -> None:
     policy = str(place / "policy")
-    results = evaluate(place / "data", [f"one={policy}", f"two={policy}"], place / "o5", RECIPE)
+    recipe = RECIPE.model_copy(update={"predict": "policies"})
+    results = evaluate(place / "data", [f"one={policy}", f"two={policy}"], place / "o5", recipe)
     assert list(results["methods"]) == ["base", "few-shot prompted", "one", "two", "oracle"]
+    assert list(results["predictions"]) == ["one", "two"]
     assert results["predictions"]["one"] == results["predictions"]["two"]
     # The same policy, but its answers are sampled anew under each name.
     assert set(results["differences"]) == {"base", "few-shot prompted", "two", "oracle"}

@@ -82,7 +82,8 @@ def evaluate(
     answers: dict[str, list[list[str]]] = {}
     descriptions: dict[str, Any] = {}
     for method in methods(compared, names, recipe):
-        gaps[method.name] = probe(method, probes, counts)
+        if recipe.predict == "all" or method.name in {policy.name for policy in compared}:
+            gaps[method.name] = probe(method, probes, counts)
         if told and isinstance(method, Rat):
             descriptions[method.name] = _nearness(method, tasks)
         if judge:
