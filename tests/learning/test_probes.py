@@ -38,6 +38,20 @@ def test_probes_equal_episodes(
     torch.testing.assert_close(found, torch.cat(expected), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("most", [1, 150, 400])
+def test_many_branches_are_spread_over_trees(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fspo.learning.probes._BRANCHES", most)
+    shots = [Preference(f"q{k}", "good", "bad") for k in range(4)]
+    targets = [Preference("new", "one", "two"), Preference("q3", "three", "four")]
+    counts, model = [0, 1, 2, 4], small_model()
+    trees = probe_trees("u", shots, targets, counts, byte_tokenizer())
+    assert 1 < len(trees) <= 3
+    with torch.no_grad():
+        found = torch.cat([torch.cat(response_logps(model, [tree])) for tree in trees])
+        expected = [one_by_one(model, shots[:count], t) for count in counts for t in targets]
+    torch.testing.assert_close(found, torch.cat(expected), atol=1e-4, rtol=1e-4)
+
+
 def test_the_chain_is_read_once_and_the_paper_layout_pair_by_pair() -> None:
     shots = [Preference(f"q{k}", "good", "bad") for k in range(4)]
     targets = [Preference("new", "one", "two"), Preference("newer", "three", "four")]

@@ -91,9 +91,9 @@ def test_shots_are_dropped_for_a_description_and_one_that_is_too_long_is_named()
     tree = described_tree(Episode("u", preferences), ("near", "far"), "near", tokenizer, 1)
     assert tree.dropped == 2
     assert tree.longest_path <= 700
-    trees = probe_trees("u", preferences, [Preference("n", "a", "b")], [1, 5], tokenizer,
-                        descriptions=["d" * 50, "d" * 50])  # fmt: skip
-    assert [t.dropped for t in trees] == [0, 3]
+    trees = probe_trees("u", preferences, [Preference("n", "a", "b")], [0, 1, 5], tokenizer,
+                        descriptions=["", "d" * 50, "d" * 50])  # fmt: skip
+    assert [t.dropped for t in trees] == [0, 0, 3]
     with pytest.raises(FspoError, match="Shorten the description"):
         described_tree(Episode("u", preferences), None, "long " * 200, tokenizer, 1)
     with pytest.raises(FspoError, match="Shorten the description"):

@@ -29,9 +29,9 @@ class Probe:
 
 
 def shot_counts(most: int) -> list[int]:
-    """The numbers of shots that are tried: all of them up to 8, then doubling, and the last."""
-    doubling = [2**k for k in range(4, most.bit_length() + 1) if 2**k < most]
-    return [*range(min(most, 8) + 1), *doubling, *([most] if most > 8 else [])]
+    """The numbers of shots that are tried: none, then doubling, and the most."""
+    doubling = [2**k for k in range(most.bit_length()) if 2**k < most]
+    return [0, *doubling, *([most] if most else [])]
 
 
 def draw_probes(

@@ -19,6 +19,8 @@ from fspo.learning.templates import DESCRIPTION, blocks, described_lead, neutral
 from fspo.learning.tree import EpisodeTree
 from fspo.preferences.records import Episode, Preference
 
+_BRANCHES = 1024  # tokens
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
@@ -55,9 +57,9 @@ def probe_trees(
     """
     if template == "chain" and any(counts):
         told = descriptions or [""] * len(counts)
-        tree = _one_tree(user_id, shots, targets, counts, told, tokenizer)
-        if tree.longest_path <= tokenizer.model_max_length:
-            return [tree]
+        trees = _few_trees(user_id, shots, targets, counts, told, tokenizer)
+        if max(tree.longest_path for tree in trees) <= tokenizer.model_max_length:
+            return trees
     if any(descriptions):
         return _without_first_shots(user_id, shots, targets, counts, descriptions, tokenizer)
     return [
@@ -84,6 +86,40 @@ def probe_gaps(logps: Sequence[Tensor], counts: int) -> NDArray[np.float64]:
     flat = np.concatenate([np.asarray(own.tolist(), np.float64) for own in logps])
     gaps: NDArray[np.float64] = (flat[0::2] - flat[1::2]).reshape(counts, -1)
     return gaps
+
+
+def _few_trees(
+    user_id: str,
+    shots: Sequence[Preference],
+    targets: Sequence[Preference],
+    counts: Sequence[int],
+    descriptions: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+) -> list[EpisodeTree]:
+    """As many counts to a tree as give it about `_BRANCHES` tokens of branches.
+
+    Branches are masked from each other, and a mask costs the square of what it hides: to read the
+    chain a few times is cheaper than one tree with all branches.
+    """
+    whole = _one_tree(user_id, shots, targets, counts, descriptions, tokenizer)
+    branches = len(whole) - int(whole.leaves[0])
+    at_once = max(1, round(_BRANCHES * len(counts) / max(1, branches)))
+    if at_once >= len(counts):
+        return [whole]
+    starts = list(range(0, len(counts), at_once))
+    if not counts[at_once - 1]:
+        starts.remove(at_once)  # a tree whose chain is empty is none
+    return [
+        _one_tree(
+            user_id,
+            shots[: counts[end - 1]],
+            targets,
+            counts[start:end],
+            descriptions[start:end],
+            tokenizer,
+        )
+        for start, end in zip(starts, [*starts[1:], len(counts)], strict=True)
+    ]
 
 
 def _one_tree(
@@ -130,10 +166,14 @@ def _without_first_shots(
     descriptions: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
 ) -> list[EpisodeTree]:
-    """A tree for each count, with as many of the last shots before it as fit."""
-    trees = []
+    """Trees for each count, with as many of the last shots before it as fit."""
+    trees: list[EpisodeTree] = []
     for count, description in zip(counts, descriptions, strict=True):
-        for dropped in range(count + 1):
+        if not count:
+            alone = (Episode(user_id, [target]) for target in targets)
+            trees += [EpisodeTree.from_episode(episode, tokenizer) for episode in alone]
+            continue
+        for dropped in range(count):
             kept = shots[dropped:count]
             tree = _one_tree(user_id, kept, targets, [len(kept)], [description], tokenizer)
             if tree.longest_path <= tokenizer.model_max_length:
@@ -141,7 +181,7 @@ def _without_first_shots(
         else:
             raise FspoError(
                 f"user {user_id!r}: the description and a question take {tree.longest_path} tokens "
-                f"without any shot; the context holds {tokenizer.model_max_length}. Shorten the "
+                f"with a single shot; the context holds {tokenizer.model_max_length}. Shorten the "
                 "description."
             )
         trees.append(replace(tree, dropped=dropped))
