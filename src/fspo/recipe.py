@@ -200,7 +200,9 @@ class EvaluateRecipe(Section):
     holdout_prompts: float | None = Field(
         None, ge=0, lt=1, description="share of prompts held out; default: as in training"
     )
-    drop_ties: bool = Field(False, description="leave out rows with two equal responses")
+    drop_ties: bool | None = Field(
+        None, description="leave out rows with two equal responses; default: as in training"
+    )
     where: dict[str, list[str]] = Field(
         default_factory=dict, description="only users with one of these values of an attribute"
     )

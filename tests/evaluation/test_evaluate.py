@@ -159,10 +159,12 @@ def test_any_dataset_with_users_and_prompts_held_out(place: Path) -> None:
         f"p{n}": [Preference(f"q{k}", f"yes {k} {n % 2}", f"no {k} {n % 2}") for k in range(8)]
         for n in range(10)
     }
+    by_user["p0"].append(Preference("q0", "a tie", "a tie"))
     save_preferences(Preferences(by_user), place / "people", "")
     recipe = TrainRecipe(
         data=str(place / "people"), out=str(place / "held-out"), model=str(place / "model"),
         shots=3, episodes=4, lora=Lora(rank=2), holdout_users=0.4, holdout_prompts=0.25,
+        drop_ties=True,
     )  # fmt: skip
     train(recipe)
     settings = EvaluateRecipe(shots=3, episodes_per_user=1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo.evaluation.audit import audit, prompts
-from fspo.evaluation.cohort import cohort, eligible
+from fspo.evaluation.cohort import cohort, drops_ties, eligible
 from fspo.evaluation.probing import draw_probes
 from fspo.evaluation.winrate import write_answers
 from fspo.files import write_json
@@ -53,7 +53,9 @@ def run_audit(
 
     compared = trained(policies)
     people = cohort(
-        load_preferences(data, recipe.drop_ties), [policy.settings for policy in compared], recipe
+        load_preferences(data, drops_ties(compared, recipe)),
+        [policy.settings for policy in compared],
+        recipe,
     )
     users = eligible(people.test, people.about, recipe)
     probes = draw_probes(

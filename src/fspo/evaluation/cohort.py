@@ -13,6 +13,7 @@ from fspo.preferences.records import Preferences, User
 from fspo.preferences.splitting import hold_out
 
 if TYPE_CHECKING:
+    from fspo.methods.build import Trained
     from fspo.recipe import EvaluateRecipe
 
 
@@ -67,6 +68,13 @@ def cohort(
             "to see how new users fare, train and evaluate with --holdout-users 0.2"
         )
     return Cohort(every.of("train"), test, frozenset())
+
+
+def drops_ties(policies: Sequence[Trained], recipe: EvaluateRecipe) -> bool:
+    """Whether rows with two equal responses are left out: as asked, or as in training."""
+    if recipe.drop_ties is not None:
+        return recipe.drop_ties
+    return bool(policies[0].settings.get("drop_ties"))
 
 
 def _is_wanted(user: User, where: Mapping[str, Sequence[str]]) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 
 from fspo.console import say
 from fspo.evaluation import comparing, summaries
-from fspo.evaluation.cohort import Cohort, cohort, eligible
+from fspo.evaluation.cohort import Cohort, cohort, drops_ties, eligible
 from fspo.evaluation.probing import Gaps, draw_probes, probe, shot_counts
 from fspo.evaluation.winrate import write_answers
 from fspo.files import write_json
@@ -61,7 +61,7 @@ def evaluate(
 
     started = time.monotonic()
     compared = trained(policies)
-    every = load_preferences(data, recipe.drop_ties)
+    every = load_preferences(data, drops_ties(compared, recipe))
     people = cohort(every, [policy.settings for policy in compared], recipe)
     judge = _judge(recipe, people.test, out, seed)
     users = eligible(people.test, people.about, recipe)
