@@ -78,14 +78,18 @@ def test_sampling_goes_on_to_the_same_file(place: Path) -> None:
     path = place / "policy" / "descriptions.jsonl"
     whole = path.read_bytes()
     assert len(whole.splitlines()) == 4
-    data = load_preferences(place / "data").of("train")
+    everybody = load_preferences(place / "data")
+    data = Preferences(dict(list(everybody.by_user.items())[:6]), everybody.users.values())
     settings = recipe(place, "policy").model_copy(update={"seed": 5})
     warm = place / "policy" / "warm-up"
     first, again = place / "first.jsonl", place / "again.jsonl"
     found = sampled(data, warm, settings, first)
-    again.write_bytes(first.read_bytes()[:20])  # killed in the middle of a line
-    assert sampled(data, warm, settings, again) == found
-    assert again.read_bytes() == first.read_bytes()
+    assert len(first.read_bytes().splitlines()) == 6
+    ends = [k + 1 for k, byte in enumerate(first.read_bytes()) if byte == ord("\n")]
+    for kept in (0, 20, ends[0], ends[3], ends[4], ends[4] + 5, ends[5]):  # killed here
+        again.write_bytes(first.read_bytes()[:kept])
+        assert sampled(data, warm, settings, again) == found
+        assert again.read_bytes() == first.read_bytes()
 
 
 def test_pairs_are_nearer_first() -> None:
@@ -103,7 +107,33 @@ def test_a_description_can_be_edited_and_passed_back(place: Path) -> None:
     assert method.describe([own, edited]) == [method.describe([own])[0], "aye"]
     nobody = Task(own.user, (), own.prompts)
     assert method.describe([nobody, own]) == ["", method.describe([own])[0]]
-    assert [len(answers) for answers in method.answer([own, edited, nobody], seed=0)] == [1, 1, 1]
+    told = Task(own.user, (), own.prompts, description="aye")
+    tasks = [own, edited, nobody, told]
+    assert [len(answers) for answers in method.answer(tasks, seed=0)] == [1] * 4
+
+
+def test_predictions_follow_an_edited_description(place: Path) -> None:
+    data = load_preferences(place / "data")
+    method = Rat("FSPO + RAT", load_policy(place / "policy"), EvaluateRecipe())
+    shots, targets = data.by_user["u4"][:3], data.by_user["u4"][4:]
+    task = Task(data.users["u4"], shots, [])
+    [written] = method.describe([task])
+    own, same, edited = (
+        method.log_odds(task.user, shots, targets, [0, 3], text) for text in ("", written, "aye!")
+    )
+    np.testing.assert_allclose(own, same, atol=1e-5)
+    np.testing.assert_allclose(own[0], edited[0], atol=1e-5)  # without shots there is none
+    assert np.abs(own[1] - edited[1]).min() > 1e-4
+
+
+def test_what_was_written_before_is_by_the_fine_tuned_policy(place: Path) -> None:
+    data = load_preferences(place / "data")
+    method = Rat("FSPO + RAT", load_policy(place / "policy"), EvaluateRecipe())
+    warm = Rat("warm-up", load_policy(place / "policy" / "warm-up"), EvaluateRecipe())
+    tasks = [Task(data.users[f"u{k}"], data.by_user[f"u{k}"][:3], []) for k in (4, 5)]
+    after = method.describe(tasks)
+    assert method.describe_before(tasks) == warm.describe(tasks)
+    assert method.describe(tasks) == after
 
 
 def test_it_is_evaluated_beside_the_others(place: Path) -> None:
@@ -115,6 +145,7 @@ def test_it_is_evaluated_beside_the_others(place: Path) -> None:
     nearness = results["descriptions"]["FSPO + RAT"]
     assert set(nearness["by_user"]) == {"u4", "u5", "u6", "u7"}
     assert nearness["mean"] > nearness["chance"] or nearness["mean"] == 1.0
+    assert -1 <= nearness["before"] <= 1.001
 
 
 def test_similarity_and_chance() -> None:
@@ -135,3 +166,5 @@ def test_faults_are_named(place: Path) -> None:
         train(plain, embed=letters)
     with pytest.raises(FspoError, match="take template: chain"):
         train(recipe(place, "none").model_copy(update={"template": "paper"}), embed=letters)
+    with pytest.raises(FspoError, match="give a lora"):
+        train(recipe(place, "none").model_copy(update={"lora": None}), embed=letters)

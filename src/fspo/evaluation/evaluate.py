@@ -155,17 +155,17 @@ def _judge(recipe: EvaluateRecipe, test: Preferences, out: Path, seed: int) -> J
 
 
 def _nearness(method: Rat, tasks: Sequence[Task]) -> dict[str, Any]:
-    """How near the descriptions that a method writes come to the true ones."""
+    """How near the descriptions that a method writes come to the true ones, before and after."""
     from fspo.methods.rat import description_similarity
     from fspo.synthesis.embedding import MiniLM
 
-    users = [task.user for task in tasks]
-    written = zip(users, method.describe(tasks), strict=True)
-    return description_similarity(
-        {user.user_id: text for user, text in written},
-        {user.user_id: user.description for user in users},
-        MiniLM(),
+    users = [task.user.user_id for task in tasks]
+    true = {task.user.user_id: task.user.description for task in tasks}
+    before, after = (
+        description_similarity(dict(zip(users, texts, strict=True)), true, MiniLM())
+        for texts in (method.describe_before(tasks), method.describe(tasks))
     )
+    return after | {"before": before["mean"]}
 
 
 def _baselines(recipe: EvaluateRecipe, people: Cohort, judge: Judge | None) -> Sequence[str]:

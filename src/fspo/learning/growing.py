@@ -47,6 +47,8 @@ class Reader:
 
     def texts(self, texts: Sequence[str]) -> list[Tokens]:
         """The token ids of each text."""
+        if not texts:  # which some tokenizers do not take
+            return []
         ids: list[Tokens] = self._tokenizer(
             list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False
         )["input_ids"]

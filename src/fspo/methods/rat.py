@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fspo.learning.policy import reference_weights
 from fspo.learning.rationales import answer_context, description_context
 from fspo.learning.tree import context_tokens
 from fspo.methods.generation import complete
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from fspo.learning.policy import Policy
     from fspo.recipe import EvaluateRecipe
     from fspo.synthesis.embedding import Embedder
+
+_AT_ONCE = 12  # descriptions; each takes the memory of its shots
 
 
 class Rat:
@@ -65,21 +68,29 @@ class Rat:
         written = iter(self._written([task.shots for task in unknown]))
         return [task.description or (next(written) if task.shots else "") for task in tasks]
 
+    def describe_before(self, tasks: Sequence[Task]) -> list[str]:
+        """The same by the reference: what was written before descriptions were compared."""
+        with reference_weights(self._policy.model):
+            return self.describe(tasks)
+
     def log_odds(
         self,
         user: User,
         shots: Sequence[Preference],
         targets: Sequence[Preference],
         counts: Sequence[int],
+        description: str = "",
     ) -> Floats:
         """The implicit reward of the chosen response less the other's, behind a description.
 
-        The description is written anew after each number of shots; without shots there is none.
+        The description is written anew after each number of shots, unless a person gives one;
+        without shots there is none.
         """
         from fspo.learning.probes import probe_gaps, probe_trees
 
         policy = self._policy
-        written = iter(self._written([shots[:count] for count in counts if count]))
+        seen = [shots[:count] for count in counts if count]
+        written = iter([description] * len(seen) if description else self._written(seen))
         told = [next(written) if count else "" for count in counts]
         trees = probe_trees(
             user.user_id, shots, targets, counts, policy.tokenizer, "chain", descriptions=told
@@ -88,7 +99,12 @@ class Rat:
         return policy.beta * probe_gaps(margins, len(counts))
 
     def _written(self, shots: Sequence[Sequence[Preference]]) -> list[str]:
-        return write_descriptions(self._policy, shots, self._max_tokens)
+        parts = (shots[k : k + _AT_ONCE] for k in range(0, len(shots), _AT_ONCE))
+        return [
+            text
+            for part in parts
+            for text in write_descriptions(self._policy, part, self._max_tokens)
+        ]
 
 
 def write_descriptions(

@@ -19,6 +19,7 @@ import numpy as np
 
 from fspo.console import say, track
 from fspo.errors import FspoError
+from fspo.files import write_text
 from fspo.learning.rationales import DescribedEpisodes, Pairs, check_described
 from fspo.preferences.records import Preferences
 
@@ -49,6 +50,10 @@ def train(recipe: TrainRecipe, resume: bool = False, embed: Embedder | None = No
 
     if recipe.template != "chain" or recipe.shots < 1:
         raise FspoError("method rat: descriptions follow shots of the chain; take template: chain")
+    if recipe.lora is None:
+        raise FspoError(
+            "method rat: its last stage goes on from the adapter of its first; give a lora"
+        )
     preferences = training_data(recipe)
     check_described(preferences)
     out = Path(recipe.out)
@@ -115,18 +120,14 @@ def sampled(
     from fspo.learning.policy import load_policy
     from fspo.methods.rat import write_descriptions
 
-    found = _read(path)
     drawn = {
         user: preferences.draw(user, recipe.shots, [recipe.seed, 2]).preferences
         for user in sorted(preferences.by_user)
     }
     users = [user for user, shots in drawn.items() if shots]
+    found = _read(path, len(users))
     parts = [users[k : k + _USERS_AT_ONCE] for k in range(0, len(users), _USERS_AT_ONCE)]
-    waiting = [
-        (number, part)
-        for number, part in enumerate(parts)
-        if any(user not in found for user in part)
-    ]
+    waiting = [(number, part) for number, part in enumerate(parts) if part[0] not in found]
     if not waiting:
         return found
     policy = load_policy(folder)
@@ -148,15 +149,17 @@ def sampled(
     return found
 
 
-def _read(path: Path) -> dict[str, list[str]]:
-    """What was written before; a last line that was cut off is taken away."""
+def _read(path: Path, users: int) -> dict[str, list[str]]:
+    """What was written before of so many users; a part that was cut off is taken away."""
     if not path.is_file():
         return {}
-    whole = path.read_bytes()
-    kept = whole[: whole.rfind(b"\n") + 1]
-    if kept != whole:
-        path.write_bytes(kept)
-    rows = [json.loads(line) for line in kept.decode("utf-8").splitlines()]
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole = len(lines) if lines and lines[-1].endswith(b"\n") else len(lines) - 1
+    if whole < users:  # users of a part are sampled together
+        whole -= whole % _USERS_AT_ONCE
+    if whole < len(lines):
+        write_text(path, b"".join(lines[:whole]).decode("utf-8"))
+    rows = [json.loads(line) for line in lines[:whole]]
     return {row["user_id"]: row["descriptions"] for row in rows}
 
 
