@@ -76,6 +76,9 @@ class TrainRecipe(Section):
     objective: Literal["ipo", "dpo", "sft"] = "ipo"
     logps: Literal["sum", "mean"] = Field("sum", description="log-probs over a response's tokens")
     beta: float = Field(0.01, gt=0, description="strength of the tie to the reference")
+    nll: float = Field(
+        0.0, ge=0, description="ipo, dpo: weight of the chosen response's log-loss beside it"
+    )
     shots: int = Field(8, ge=0, description="shots before an episode's last target")
     episodes: int = Field(160, ge=1, description="episodes to train on, in all")
     measures: list[str] | None = Field(

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fspo.learning.objectives import dpo, ipo, margin, sft
+from fspo.learning.objectives import dpo, ipo, margin, nll, sft
 
 
 def test_margin_is_the_gain_over_the_reference() -> None:
@@ -27,3 +27,8 @@ def test_dpo_is_the_logistic_loss() -> None:
 
 def test_sft_is_the_negative_log_likelihood() -> None:
     torch.testing.assert_close(sft(torch.tensor([-3.0])), torch.tensor([3.0]))
+
+
+def test_nll_is_per_token() -> None:
+    losses = nll(torch.tensor([-3.0, -8.0]), torch.tensor([2, 4]))
+    torch.testing.assert_close(losses, torch.tensor([1.5, 2.0]))

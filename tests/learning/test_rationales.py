@@ -10,11 +10,17 @@ from conftest import byte_tokenizer, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fspo import Episode, FspoError, Preference
+from fspo import Episode, FspoError, Preference, Preferences, User
 from fspo.learning.probes import probe_trees
-from fspo.learning.rationales import answer_context, described_tree, description_context
+from fspo.learning.rationales import (
+    DescribedEpisodes,
+    answer_context,
+    described_tree,
+    description_context,
+)
 from fspo.learning.scoring import response_logps
 from fspo.learning.tree import EpisodeTree
+from fspo.recipe import TrainRecipe
 
 texts = st.text(min_size=1, max_size=6) | st.sampled_from(["# Task", "\n## User Description\nq"])
 pairs = st.builds(Preference, st.sampled_from(["", "q", "r?"]), texts, texts)
@@ -41,18 +47,25 @@ def check(model: torch.nn.Module, tree: EpisodeTree) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(pairs, min_size=2, max_size=5), texts, texts, texts, st.booleans())
+@given(st.lists(pairs, min_size=2, max_size=5), texts, texts, texts, st.booleans(), st.data())
 def test_described_trees_equal_scoring_every_response_alone(
-    preferences: list[Preference], near: str, far: str, told: str, with_pair: bool
+    preferences: list[Preference],
+    near: str,
+    far: str,
+    told: str,
+    with_pair: bool,
+    data: st.DataObject,
 ) -> None:
     pair = (near, far) if with_pair else None
-    tree = described_tree(Episode("u", preferences), pair, told, TOKENIZER, targets=2)
     shots = len(preferences) - min(2, len(preferences) - 1)
-    described = len(preferences) - shots
-    assert list(tree.labels) == [
-        *(f"{k}_shots" for k in range(shots)), *(["description"] * with_pair),
-        *(["described"] * described),
-    ]  # fmt: skip
+    after = data.draw(st.integers(1, shots))
+    tree = described_tree(Episode("u", preferences), pair, told, TOKENIZER, 2, after=after)
+    described = ["description"] * with_pair + ["described"] * (len(preferences) - shots)
+    plain = [f"{k}_shots" for k in range(shots)]
+    assert list(tree.labels) == [*plain[:after], *described, *plain[after:]]
+    if with_pair:
+        context = tree.contexts[after]
+        assert context == description_context(preferences[:after], TOKENIZER, 8)
     check(small_model(), tree)
 
 
@@ -68,6 +81,22 @@ def test_contexts_are_what_is_written_at_use() -> None:
     )
     assert probes.contexts[1] == described
     check(small_model(), probes)
+
+
+def test_answers_stand_behind_the_nearest_description_whichever_pair_is_drawn() -> None:
+    rows = {"u": [Preference(f"q{k}", "good", "bad") for k in range(4)]}
+    data = Preferences(rows, [User("u", "true")])
+    pairs = {"u": [("near", "far"), ("near", "farther"), ("far", "farther")]}
+    recipe = TrainRecipe(method="rat", shots=2, episodes=12)
+    trees = [*map(DescribedEpisodes(data, TOKENIZER, recipe, pairs).__getitem__, range(12))]
+    place = [list(tree.labels).index("description") for tree in trees]
+    assert set(place) == {1, 2}  # after one shot or two
+    drawn = {TOKENIZER.decode(t.chosen[k][:-1]) for t, k in zip(trees, place, strict=True)}
+    assert drawn == {"near", "far"}
+    for tree in trees:
+        described = tree.contexts[list(tree.labels).index("described")]
+        told = TOKENIZER.decode(described).split("## User Description\n")[1]
+        assert told.startswith("near<|end|>")
 
 
 @given(texts)

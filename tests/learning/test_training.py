@@ -73,17 +73,23 @@ def log_of(folder: Path) -> list[dict[str, float]]:
 
 @pytest.mark.parametrize("objective", ["ipo", "dpo", "sft"])
 @pytest.mark.parametrize("logps", ["sum", "mean"])
-def test_the_first_loss_is_the_definition(place: Path, objective: str, logps: str) -> None:
+@pytest.mark.parametrize("nll", [0.0, 0.5])
+def test_the_first_loss_is_the_definition(
+    place: Path, objective: str, logps: str, nll: float
+) -> None:
     """At the first step the policy is its reference: h is 0, and the losses are known."""
-    settings = recipe(place, f"first-{objective}-{logps}", objective=objective, logps=logps)
+    out = f"first-{objective}-{logps}-{nll}"
+    settings = recipe(place, out, objective=objective, logps=logps, nll=nll, episodes=2)
     first = log_of(train(settings))[0]
     preferences = training_preferences(load_preferences(settings.data), "train")
     episodes = EpisodeDataset(preferences, byte_tokenizer(), settings)
     trees = [episodes[0], episodes[1]]
     chosen = torch.cat([c for c, _ in completion_logps(small_model(), trees)]).detach()
-    lengths = torch.tensor([len(y) for t in trees for y in t.chosen])
-    chosen = chosen / lengths if logps == "mean" else chosen
-    expected = {"ipo": (1 / 0.2) ** 2, "dpo": 0.6931472, "sft": -chosen.mean().item()}[objective]
+    per_token = chosen / torch.tensor([len(y) for t in trees for y in t.chosen])
+    fine_tuning = -(per_token if logps == "mean" else chosen).mean().item()
+    expected = {"ipo": (1 / 0.2) ** 2, "dpo": 0.6931472, "sft": fine_tuning}[objective]
+    if objective != "sft":
+        expected -= nll * per_token.mean().item()
     assert first["loss"] == pytest.approx(expected, rel=1e-3)
 
 

@@ -9,6 +9,10 @@ the user's shots (PAPER: the preference loss of the target, shots in context):
 
 Log-probs are summed over a response's tokens ("sum": the paper's code, with beta 0.01) or divided
 by their number ("mean": TRL's IPO, with beta around 0.1); beta belongs to the one or the other.
+
+A preference says which response is better, not that either is likely: trained on it alone, a policy
+may take both away from the reference and write something else. A term `nll` for the chosen response
+holds it to what users like (Pang et al., arXiv 2404.19733, equation 1).
 """
 
 from __future__ import annotations
@@ -54,3 +58,13 @@ def dpo(h: Tensor, beta: float) -> Tensor:
 def sft(chosen: Tensor) -> Tensor:
     """The Pref-FT loss of each target, float (targets,), from the policy's log-probs of chosen."""
     return -chosen
+
+
+def nll(logps: Tensor, lengths: Tensor) -> Tensor:
+    """Each response's negative log-likelihood per token, float (responses,).
+
+    Args:
+        logps: float (responses,), the policy's summed log-probs.
+        lengths: (responses,), their numbers of tokens.
+    """
+    return -logps / lengths

@@ -1,13 +1,15 @@
 """Trees that teach a model to describe a user from the shots, and to answer by the description.
 
-RAT (user-description rationalization) predicts who the user is, then answers. After the shots of an
-episode, branches leave the chain: two descriptions of the user, the nearer and the farther one, and
-pairs of responses behind a description. Each is a pair of a chosen and a rejected response, so that
-every objective applies as it is:
+RAT (user-description rationalization) predicts who the user is, then answers. After some of an
+episode's shots, branches leave the chain: two descriptions of the user, the nearer and the farther
+one, and pairs of responses behind a description. Each is a pair of a chosen and a rejected
+response, so that every objective applies as it is:
 
-    chain     shot 1 ... shot N
+    chain     shot 1 ... shot k                  ...                 shot N
     branches                    [description]     [description question chosen]
                                 [another one]     [description question rejected]
+
+The number k is drawn anew for each episode, so that one model describes users after any number.
 """
 
 from __future__ import annotations
@@ -44,13 +46,16 @@ class DescribedEpisodes:
         recipe: TrainRecipe,
         pairs: Pairs,
     ) -> None:
-        """`pairs` may lack users; their episodes go without a pair, behind the true description.
+        """A user's first pair holds the nearest description, which answers stand behind.
+
+        `pairs` may lack users; their episodes go without a pair, behind the true description.
 
         Raises:
             FspoError: if a user has no description.
         """
         check_described(preferences)
-        self._episodes = EpisodeDataset(preferences, tokenizer, recipe)
+        longer = recipe.model_copy(update={"shots": recipe.shots + recipe.rat.targets - 1})
+        self._episodes = EpisodeDataset(preferences, tokenizer, longer)
         self.left_out = self._episodes.left_out
         self._preferences, self._tokenizer, self._recipe = preferences, tokenizer, recipe
         self._pairs = pairs
@@ -60,10 +65,12 @@ class DescribedEpisodes:
 
     def __getitem__(self, index: int) -> EpisodeTree:
         episode, pair = self._episodes.episode(index), None
+        generator = np.random.default_rng([self._recipe.seed, index, 1])
         if own := self._pairs.get(episode.user_id):
-            drawn = np.random.default_rng([self._recipe.seed, index, 1]).integers(len(own))
-            pair = own[int(drawn)]
-        told = pair[0] if pair else self._preferences.users[episode.user_id].description
+            pair = own[int(generator.integers(len(own)))]
+        # The nearest, whichever pair was drawn: behind a description that is wrong, the user's
+        # choices would teach to pass over descriptions.
+        told = own[0][0] if own else self._preferences.users[episode.user_id].description
         return described_tree(
             episode,
             pair,
@@ -71,6 +78,7 @@ class DescribedEpisodes:
             self._tokenizer,
             self._recipe.rat.targets,
             self._recipe.max_length,
+            int(generator.integers(1, self._recipe.shots + 1)),
         )
 
 
@@ -96,6 +104,7 @@ def described_tree(
     tokenizer: PreTrainedTokenizerBase,
     targets: int = 2,
     max_length: int | None = None,
+    after: int | None = None,
 ) -> EpisodeTree:
     """Builds the tree of an episode whose last `targets` preferences are asked behind `told`.
 
@@ -106,10 +115,11 @@ def described_tree(
         tokenizer: as in `EpisodeTree.from_episode`.
         targets: how many, or fewer where the episode is short.
         max_length: as there; shots that do not fit are dropped from the front.
+        after: the number of shots that the description follows, at least 1; default: all.
 
     Returns:
-        A tree whose targets are: each shot after those before it, then the pair of descriptions,
-        then the described targets.
+        A tree whose targets are each shot after those before it, and, behind the shot of that
+        number, the pair of descriptions and the described targets; `labels` says which is which.
 
     Raises:
         FspoError: if descriptions and targets do not fit even without shots.
@@ -119,7 +129,10 @@ def described_tree(
     shots, asked = preferences[:-count], preferences[-count:]
     limit = max_length or tokenizer.model_max_length
     for dropped in range(max(1, len(shots))):
-        tree = _grow(episode.user_id, shots[dropped:], asked, pair, told, tokenizer)
+        kept = shots[dropped:]
+        place = len(kept) if after is None else min(max(1, after - dropped), len(kept))
+        growing, labels = _grow(kept, asked, pair, told, tokenizer, place)
+        tree = EpisodeTree(episode.user_id, *growing.finish(), labels=labels)
         if tree.longest_path <= limit:
             return replace(tree, dropped=dropped)
     raise FspoError(
@@ -130,20 +143,35 @@ def described_tree(
 
 
 def _grow(
-    user_id: str,
     shots: Sequence[Preference],
     asked: Sequence[Preference],
     pair: tuple[str, str] | None,
     told: str,
     tokenizer: PreTrainedTokenizerBase,
-) -> EpisodeTree:
+    after: int,
+) -> tuple[Growing, list[str]]:
+    """The chain of shots with its branches, and what each target is."""
     read = Reader(tokenizer)
-    growing = Growing(read.start)
-    for shot in read_pairs(blocks(shots, "chain"), read):
+    growing, labels = Growing(read.start), []
+    for place, shot in enumerate(read_pairs(blocks(shots, "chain"), read)):
         growing.chain += shot.lead
         growing.target(shot)
         growing.chain += [*read.link, *shot.rejected]
-    labels = [f"{k}_shots" for k in range(len(shots))]
+        labels.append(f"{place}_shots")
+        if place + 1 == after:
+            labels += _describe(growing, asked, pair, told, read)
+    return growing, labels
+
+
+def _describe(
+    growing: Growing,
+    asked: Sequence[Preference],
+    pair: tuple[str, str] | None,
+    told: str,
+    read: Reader,
+) -> list[str]:
+    """Grows the branches with descriptions where the chain stands, and says what they are."""
+    labels = []
     if pair:
         heading = read.texts([DESCRIPTION])[0]
         for description in read.responses(pair):
@@ -158,7 +186,7 @@ def _grow(
         growing.leave_with([*context, *target.lead], target.chosen)
         growing.leave_with([*context, *target.lead], target.rejected)
         labels.append("described")
-    return EpisodeTree(user_id, *growing.finish(), labels=labels)
+    return labels
 
 
 def description_context(

@@ -60,6 +60,7 @@ def train(
         objective=recipe.objective,
         beta=recipe.beta,
         logps=recipe.logps,
+        nll=recipe.nll,
         frozen=frozen,
         args=arguments(recipe, out),
         train_dataset=episodes,

@@ -52,6 +52,7 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         objective: objectives.Objective,
         beta: float,
         logps: objectives.Reduction,
+        nll: float,
         frozen: nn.Module | None,
         **kwargs: Any,
     ) -> None:
@@ -59,6 +60,7 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         self._objective = objective
         self._beta = beta
         self._reduction = logps
+        self._nll = nll
         self._frozen = frozen
         self._seen: dict[str, list[float]] = defaultdict(list)
         self._tokens = 0
@@ -74,20 +76,27 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         """The mean loss of all targets of the batch's trees."""
         trees: Sequence[EpisodeTree] = inputs["trees"]
         if self._objective == "sft":
-            policy = self._reduced(trees, model(trees))
+            policy = _reduced(trees, model(trees), self._reduction)
             losses = [objectives.sft(logps[0::2]) for logps in policy]
             margins = [(logps[0::2] - logps[1::2]).detach() for logps in policy]
         else:
             weights = self.accelerator.unwrap_model(model).model
             with shared_with_reference(weights, self._frozen):
-                reference = self._reduced(trees, reference_logps(weights, self._frozen, trees))
-                policy = self._reduced(trees, model(trees))
+                before = reference_logps(weights, self._frozen, trees)
+                now = model(trees)
+            reference = _reduced(trees, before, self._reduction)
+            policy = _reduced(trees, now, self._reduction)
             margins = [
                 objectives.margin(p[0::2], p[1::2], r[0::2], r[1::2])
                 for p, r in zip(policy, reference, strict=True)
             ]
             loss_of = objectives.ipo if self._objective == "ipo" else objectives.dpo
             losses = [loss_of(h, self._beta) for h in margins]
+            if self._nll:
+                losses = [
+                    loss + self._nll * objectives.nll(logps, _lengths(tree, logps))[0::2]
+                    for loss, logps, tree in zip(losses, now, trees, strict=True)
+                ]
         self._note(trees, margins)
         loss = torch.cat(losses).mean()
         if not torch.isfinite(loss):
@@ -97,15 +106,6 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
                 "Take a lower learning_rate, or a larger beta."
             )
         return (loss, {}) if return_outputs else loss
-
-    def _reduced(self, trees: Sequence[EpisodeTree], logps: Sequence[Tensor]) -> list[Tensor]:
-        if self._reduction == "sum":
-            return list(logps)
-        lengths = [[len(response.tokens) for response in tree.responses] for tree in trees]
-        return [
-            sums / torch.tensor(counts, device=sums.device)
-            for sums, counts in zip(logps, lengths, strict=True)
-        ]
 
     def _note(self, trees: Sequence[EpisodeTree], margins: Sequence[Tensor]) -> None:
         for tree, h in zip(trees, margins, strict=True):
@@ -140,6 +140,20 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_weights(self.model.model, Path(resume_from_checkpoint))
+
+
+def _lengths(tree: EpisodeTree, logps: Tensor) -> Tensor:
+    """The number of tokens of each response, (responses,), where `logps` are."""
+    return torch.tensor([len(response.tokens) for response in tree.responses], device=logps.device)
+
+
+def _reduced(
+    trees: Sequence[EpisodeTree], logps: Sequence[Tensor], reduction: objectives.Reduction
+) -> list[Tensor]:
+    """Log-probs as the objective takes them: as they are, or divided by length."""
+    if reduction == "sum":
+        return list(logps)
+    return [sums / _lengths(tree, sums) for tree, sums in zip(trees, logps, strict=True)]
 
 
 def save_weights(model: Any, folder: Path) -> None:
