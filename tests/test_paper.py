@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import byte_tokenizer, small_model
 
 from fspo import FspoError, Preference, Preferences, User
-from fspo.paper import TABLES, recipe_path, render, run_paper
+from fspo.paper import TABLES, recipe_path, run_paper
+from fspo.paper_table import pooled, render
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import PaperRecipe, read_recipe
 
@@ -41,7 +44,9 @@ def place(tmp_path: Path) -> Path:
         kind = "new" if number > 6 else "known"
         attributes = {"sentiment": 1.0 if number % 2 else -1.0, "verbosity": 0.0, "kind": kind}
         users.append(User(f"u{number}", "Likes it one way.", attributes, split))
-    save_preferences(Preferences(by_user, users), tmp_path / "out" / "small" / "data", "")
+    for seed in (0, 1):
+        folder = tmp_path / "out" / f"seed-{seed}" / "small" / "data"
+        save_preferences(Preferences(by_user, users), folder, "")
     return tmp_path
 
 
@@ -75,35 +80,76 @@ def recipe(place: Path) -> PaperRecipe:
 
 
 def test_a_table_from_training_to_markdown_and_again_at_no_cost(place: Path) -> None:
-    table = run_paper(recipe(place), place / "out", 0)
+    table = run_paper(recipe(place), place / "out", [0, 1])
     assert list(table["columns"]) == ["known users", "new users"]
     known, new = table["columns"].values()
-    assert (known["users"]["test"], new["users"]["test"]) == (3, 3)
+    assert [u["test"] for u in known["users"]] == [u["test"] for u in new["users"]] == [3, 3]
     assert list(known["methods"]) == ["base", "few-shot prompted", "Pref-FT", "FSPO", "oracle"]
+    ours = known["methods"]["FSPO"]
+    folders = [place / "out" / f"seed-{seed}" / "small" for seed in (0, 1)]
+    results = [
+        json.loads((folder / "results" / "known-users" / "results.json").read_text())
+        for folder in folders
+    ]
+    rates = [found["methods"]["FSPO"]["winrate"] for found in results]
+    assert ours["by_seed"] == rates
+    assert ours["winrate"] == pytest.approx(sum(rates) / 2, abs=0.01)
     lines = (place / "out" / "table.md").read_text().splitlines()
     assert lines[4] == "| | known users | new users |"
-    ours = known["methods"]["FSPO"]
     low, high = ours["ci95"]
     row = next(line for line in lines if line.startswith("| FSPO |"))
     assert f"| FSPO | {ours['winrate']:.1f} ({low:.1f} to {high:.1f}) [80.4] |" in row
     assert "| FSPO + RAT | – [92.3] | – |" in lines
     assert lines[-1] == "What differs from the paper: everything"
-    policy = place / "out" / "small" / "policies" / "FSPO"
+    policy = folders[0] / "policies" / "FSPO"
     assert (policy / "reference" / "adapter_config.json").is_file()
     written = (policy / "fspo.json").stat().st_mtime_ns
-    assert run_paper(recipe(place), place / "out", 0) == table
+    assert run_paper(recipe(place), place / "out", [0, 1]) == table
     assert (policy / "fspo.json").stat().st_mtime_ns == written
-    with pytest.raises(FspoError, match="holds another recipe or seed"):
-        run_paper(recipe(place), place / "out", 1)
+    other = recipe(place).model_copy(update={"title": "Another"})
+    with pytest.raises(FspoError, match="holds another recipe"):
+        run_paper(other, place / "out", [0])
+
+
+def run_of(seed: int, **rates: Sequence[float]) -> dict[str, Any]:
+    """Results of a seed in which each method had these outcomes with two users of two prompts."""
+    methods = {
+        name: {
+            "winrate": sum(own) / len(own), "length_controlled": 50.0, "mean_length": 10.0,
+            "by_user": {"a": own[:2], "b": own[2:]},
+        }
+        for name, own in rates.items()
+    }  # fmt: skip
+    return {
+        "seed": seed, "methods": methods, "judge": "j", "model": "m", "descriptions": {},
+        "versions": {}, "users": {"train": 4, "test": 2}, "differences": {"base": {}},
+        "predictions": {"ours": {"by_shots": {"0": 0.5, "8": 0.7 + 0.1 * seed}}},
+    }  # fmt: skip
+
+
+def test_seeds_are_pooled_by_their_users() -> None:
+    base = [50.0] * 4
+    runs = [run_of(0, base=base, ours=[100, 0, 0, 0]), run_of(1, base=base, ours=[100] * 4)]
+    column = pooled(runs, {})
+    assert column["subject"] == "ours"
+    assert column["methods"]["ours"]["winrate"] == 62.5
+    assert column["methods"]["ours"]["by_seed"] == [25.0, 100.0]
+    # Of all 256 draws of four users with means 50, 0, 100, 100, 5 are below 25, 19 up to 25, and
+    # 16 are 100.
+    assert column["methods"]["ours"]["ci95"] == [25.0, 100.0]
+    assert column["differences"]["base"] == {"difference": 12.5, "ci95": [-25.0, 50.0]}
+    assert column["predictions"]["ours"] == {"0": 0.5, "8": 0.75}
+    text = render({"title": "t", "differs": "", "seeds": [0, 1], "columns": {"x": column}})
+    assert "| ours | 0.500 | 0.750 |" in text
+    assert "| base | +12.5 (-25.0 to +50.0) |" in text
 
 
 def test_names_in_a_recipe_do_not_break_the_table() -> None:
-    cell = {"winrate": 61.0, "ci95": None}
-    column = {
-        "methods": {"a|b\nc": cell}, "published": {}, "model": "m", "judge": "j",
-    }  # fmt: skip
-    text = render({"title": "t", "differs": "", "seed": 0, "columns": {"x": column}})
-    assert "| a\\|b c | 61.0 |" in text.splitlines()
+    runs = [run_of(0, **{"base": [50.0] * 4, "a|b\nc": [100.0, 100.0, 0.0, 0.0]})]
+    columns = {"x|y": pooled(runs, {})}
+    lines = render({"title": "t", "differs": "", "seeds": [0], "columns": columns}).splitlines()
+    assert "| | x\\|y |" in lines
+    assert any(line.startswith("| a\\|b c | 50.0 (") for line in lines)
 
 
 def test_a_part_needs_data(place: Path) -> None:

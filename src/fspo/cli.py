@@ -237,16 +237,19 @@ def audit(
 def paper(
     table: Annotated[str, typer.Argument(help="reviews, elix or roleplay; or a recipe's path.")],
     out: Annotated[Path, typer.Option(help="Folder for data, policies, results and the table.")],
-    seed: Seed = 0,
+    seed: Annotated[int, typer.Option(help="The first seed.", min=0)] = 0,
+    seeds: Annotated[int, typer.Option(help="How many: each has its own users.", min=1)] = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Train and evaluate what a table of the paper needs; ours beside the published figures."""
-    from fspo.paper import recipe_path, render, run_paper
+    from fspo.paper import recipe_path, run_paper
+    from fspo.paper_table import render
     from fspo.recipe import PaperRecipe, read_recipe
 
     _hush(quiet)
-    found = run_paper(read_recipe(PaperRecipe, recipe_path(table), {}), out, seed)
+    recipe = read_recipe(PaperRecipe, recipe_path(table), {})
+    found = run_paper(recipe, out, range(seed, seed + seeds))
     print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else render(found))
 
 

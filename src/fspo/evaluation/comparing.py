@@ -40,7 +40,8 @@ def win_rates(
 ) -> dict[str, Any]:
     """Every method against base, in percent: win rate, length-controlled win rate, by group.
 
-    `p` is of a one-sided binomial test that it wins more often than it loses.
+    `p` is of a one-sided binomial test that it wins more often than it loses; `by_user` holds each
+    answer's outcome, from 0 to 100.
     """
     members = groups([task.user for task in tasks])
     base = _by_user(tasks, [_words(own) for own in answers["base"]])
@@ -60,6 +61,7 @@ def win_rates(
                 group: summary({user: rates[user] for user in own}, seed, "winrate")
                 for group, own in members.items()
             },
+            "by_user": {user: [round(rate, 2) for rate in own] for user, own in rates.items()},
         }
     return compared
 

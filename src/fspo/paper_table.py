@@ -1,0 +1,195 @@
+"""A table of the paper from the results of several seeds: pooled, and as Markdown to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fspo.evaluation.statistics import bootstrap_ci, paired_difference, pooled_mean
+from fspo.evaluation.summaries import known
+
+Results = Mapping[str, Any]  # what is in a `results.json`
+Table = dict[str, Any]
+Cell = Mapping[str, Any]
+
+
+def pooled(runs: Sequence[Results], published: Mapping[str, float]) -> dict[str, Any]:
+    """A column: every method over the users of all seeds, each seed with its own users.
+
+    Args:
+        runs: the results of each seed, of the same methods.
+        published: the paper's win rates.
+
+    Returns:
+        `methods` (win rate in percent, its interval over users, and each seed's), `differences` of
+        the first policy to every other method, in points, paired by prompt, `predictions`
+        (accuracy by shots: the mean over seeds), and `runs`, each seed's own figures.
+    """
+    first = runs[0]
+    rates = {name: _by_user(runs, name) for name in first["methods"]}
+    subject = _subject(first)
+    return {
+        "methods": {
+            name: {
+                "winrate": round(pooled_mean(own), 2),
+                "ci95": known(bootstrap_ci(own, np.random.default_rng(0)), 2),
+                "by_seed": [run["methods"][name]["winrate"] for run in runs],
+                "length_controlled": _mean(
+                    [run["methods"][name]["length_controlled"] for run in runs], 2
+                ),
+                "mean_length": _mean([run["methods"][name]["mean_length"] for run in runs], 1),
+            }
+            for name, own in rates.items()
+        },
+        "subject": subject,
+        "differences": {
+            name: _difference(rates[subject], own) for name, own in rates.items() if name != subject
+        },
+        "predictions": {
+            name: {
+                count: _mean([run["predictions"][name]["by_shots"][count] for run in runs], 4)
+                for count in found["by_shots"]
+            }
+            for name, found in first["predictions"].items()
+        },
+        "published": dict(published),
+        "judge": first["judge"],
+        "model": first["model"],
+        "users": [run["users"] for run in runs],
+        "runs": [
+            {
+                key: run[key]
+                for key in ("seed", "methods", "predictions", "descriptions", "versions")
+            }
+            for run in runs
+        ],
+    }
+
+
+def _subject(results: Results) -> str:
+    """The policy that the results are about: the one method without a difference to itself."""
+    [name] = set(results["methods"]) - set(results["differences"])
+    return str(name)
+
+
+def _by_user(runs: Sequence[Results], name: str) -> dict[str, list[float]]:
+    return {
+        f"{run['seed']} {user}": values
+        for run in runs
+        for user, values in run["methods"][name]["by_user"].items()
+    }
+
+
+def _difference(
+    one: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
+    found = paired_difference(one, other, np.random.default_rng(0))
+    return {"difference": round(found.mean, 2), "ci95": known((found.low, found.high), 2)}
+
+
+def _mean(values: Sequence[float], digits: int) -> float:
+    return round(float(np.mean(values)), digits)
+
+
+def render(table: Table) -> str:
+    """The table as Markdown: our win rates with 95% intervals, the published ones in brackets."""
+    columns = table["columns"]
+    first = next(iter(columns.values()))
+    lines = [
+        f"# {table['title']}",
+        "",
+        "Win rate over base in percent, 95% interval over users; in brackets what the paper says.",
+        "",
+        *_win_rates(columns),
+        "",
+        f"Preference accuracy by number of shots, {next(iter(columns))}:",
+        "",
+        *_accuracies(first["predictions"]),
+        "",
+        f"By how many points {_plain(first['subject'])} is above each, paired by prompt:",
+        "",
+        *_differences(columns),
+        "",
+        f"Model {first['model']}; judge {first['judge']}; "
+        f"{_numbered(table['seeds'])}, with {_people(first['users'])}.",
+    ]
+    if table["differs"]:
+        lines += ["", f"What differs from the paper: {table['differs'].strip()}"]
+    return "\n".join(lines) + "\n"
+
+
+def _numbered(seeds: Sequence[int]) -> str:
+    return ("seed " if len(seeds) == 1 else "seeds ") + ", ".join(map(str, seeds))
+
+
+def _people(users: Sequence[Mapping[str, int]]) -> str:
+    trained, tested = users[0]["train"], users[0]["test"]
+    return f"{trained} users to learn from and {tested} new ones for each"
+
+
+def _win_rates(columns: Mapping[str, Any]) -> list[str]:
+    methods = dict.fromkeys(name for column in columns.values() for name in column["methods"])
+    methods |= dict.fromkeys(name for column in columns.values() for name in column["published"])
+    return _rows(
+        columns,
+        {
+            name: [
+                _cell(column["methods"].get(name), column["published"].get(name))
+                for column in columns.values()
+            ]
+            for name in methods
+        },
+    )
+
+
+def _accuracies(predictions: Mapping[str, Mapping[str, float]]) -> list[str]:
+    counts = list(next(iter(predictions.values())))
+    return _rows(
+        counts,
+        {name: [f"{own[count]:.3f}" for count in counts] for name, own in predictions.items()},
+    )
+
+
+def _differences(columns: Mapping[str, Any]) -> list[str]:
+    names = dict.fromkeys(name for column in columns.values() for name in column["differences"])
+    return _rows(
+        columns,
+        {
+            name: [_signed(column["differences"].get(name)) for column in columns.values()]
+            for name in names
+        },
+    )
+
+
+def _rows(heads: Iterable[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
+    heads = list(heads)
+    return [
+        f"| | {' | '.join(map(_plain, heads))} |",
+        f"| --- |{' --- |' * len(heads)}",
+        *(f"| {_plain(name)} | {' | '.join(cells)} |" for name, cells in rows.items()),
+    ]
+
+
+def _cell(measured: Cell | None, published: float | None) -> str:
+    ours = "–"
+    if measured:
+        ours = f"{measured['winrate']:.1f}"
+        if interval := measured["ci95"]:
+            ours += f" ({interval[0]:.1f} to {interval[1]:.1f})"
+    return ours if published is None else f"{ours} [{published:.1f}]"
+
+
+def _signed(found: Cell | None) -> str:
+    if not found:
+        return "–"
+    text = f"{found['difference']:+.1f}"
+    if interval := found["ci95"]:
+        text += f" ({interval[0]:+.1f} to {interval[1]:+.1f})"
+    return text
+
+
+def _plain(name: str) -> str:
+    """A method's name, which a recipe gives, as the text of a cell."""
+    return name.replace("|", "\\|").replace("\n", " ")
