@@ -219,7 +219,7 @@ class EvaluateRecipe(Section):
     shots: int = Field(8, ge=1)
     episodes_per_user: int = Field(2, ge=1, description="draws of shots, for preference accuracy")
     targets: int = Field(2, ge=1, description="pairs that every number of shots is tried on")
-    predict: Literal["all", "policies"] = Field(
+    predict: Literal["all", "policies", "none"] = Field(
         "all", description="which methods are asked what users prefer"
     )
     prompts_per_user: int = Field(6, ge=1, description="for win rate")

@@ -79,6 +79,18 @@ def test_results_say_what_the_issue_asks_for(place: Path) -> None:
     assert "FSPO" in report(place / "out").read_text()
 
 
+def test_win_rates_alone_are_those_that_stand_beside_predictions(place: Path) -> None:
+    alone = RECIPE.model_copy(update={"predict": "none"})
+    both = evaluate(place / "data", [place / "policy"], place / "both", RECIPE, seed=3)
+    results = evaluate(place / "data", [place / "policy"], place / "alone", alone, seed=3)
+    assert results["methods"] == both["methods"]
+    assert results["predictions"] == {}
+    assert "accuracy with" not in report(place / "alone").read_text()
+    users = results["methods"]["FSPO"]["by_user"]
+    values = [value for own in users.values() for value in own]
+    assert sum(values) / len(values) == pytest.approx(results["methods"]["FSPO"]["winrate"])
+
+
 def test_accuracy_equals_a_naive_recomputation(place: Path) -> None:
     results = evaluate(place / "data", [place / "policy"], place / "out2", RECIPE, seed=3)
     policy, data = load_policy(place / "policy"), load_preferences(place / "data")

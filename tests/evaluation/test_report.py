@@ -52,6 +52,7 @@ def full() -> dict[str, Any]:
     accuracy = results["preference_accuracy"]
     accuracy["ci95"] = {"0": [0.44, 0.56], "2": [0.77, 0.85], "8": [0.9, 0.96]}
     accuracy["by_group"] = {"terse": {"0": 0.49, "2": 0.8, "8": 0.921}}
+    results["descriptions"] = {"FSPO": {"mean": 0.8123, "before": 0.7, "chance": 0.512}}
     results["predictions"] = {
         "FSPO": {
             "by_shots": {"0": 0.5, "8": 0.921},
@@ -190,6 +191,8 @@ def test_tables_hold_the_numbers_of_the_results(page):
         ["FSPO", "50.0%", "92.1%", "+42.1", "36.0% to 48.0%"],
         ["base", "50.0%", "–", "–", "–"],
     ]
+    nearness = page.tables["Nearness of written descriptions to the true ones (cosine)"][1:]
+    assert nearness == [["FSPO", "0.812", "0.700", "0.512"]]
 
 
 def test_training_is_drawn_by_stage_and_without_what_was_not_logged(page):

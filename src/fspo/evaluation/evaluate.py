@@ -78,11 +78,12 @@ def evaluate(
     tasks = _tasks(people, users, recipe, seed)
     told = all(people.test.users[user].description for user in users)
     names = [*_UNTRAINED, *(["oracle"] if told else []), *recipe.methods]
+    ours = {policy.name for policy in compared}
     gaps: dict[str, list[Gaps]] = {}
     answers: dict[str, list[list[str]]] = {}
     descriptions: dict[str, Any] = {}
     for method in methods(compared, names, recipe):
-        if recipe.predict == "all" or method.name in {policy.name for policy in compared}:
+        if recipe.predict == "all" or (recipe.predict == "policies" and method.name in ours):
             gaps[method.name] = probe(method, probes, counts)
         if told and isinstance(method, Rat):
             descriptions[method.name] = _nearness(method, tasks)
@@ -97,7 +98,7 @@ def evaluate(
     results = {
         "judge": judge.name if judge else "none",
         "methods": {},
-        "preference_accuracy": predictions[first.name],
+        "preference_accuracy": predictions.get(first.name, {"by_shots": {}, "n": 0}),
         "predictions": predictions,
         "descriptions": descriptions,
         "users": {"train": len(people.train.by_user), "test": len(users)},

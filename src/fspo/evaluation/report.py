@@ -204,6 +204,14 @@ def _tables(results: Results) -> list[Table]:
             ],
         ),
         Table(
+            "Nearness of written descriptions to the true ones (cosine)",
+            ("Method", "After training", "Before preferences", "To other users'"),
+            [
+                (name, *(_cosine(value) for value in (d.mean, d.before, d.chance)))
+                for name, d in results.descriptions.items()
+            ],
+        ),
+        Table(
             "Win rates by kind of user",
             ("Kind of user", *methods),
             [
@@ -222,6 +230,10 @@ def _tables(results: Results) -> list[Table]:
 
 def _row(values: Mapping[int, float], shots: Sequence[int]) -> list[str]:
     return [percent(100 * values.get(shot, math.nan), 1) for shot in shots]
+
+
+def _cosine(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else "–"
 
 
 def _gain(prediction: Prediction, shots: Sequence[int]) -> tuple[str, str]:

@@ -55,6 +55,14 @@ class Prediction(Accuracy):
     gain: dict[int, Gain] = {}
 
 
+class Described(BaseModel):
+    """How near a method's descriptions of users come to the true ones: cosines, their means."""
+
+    mean: Measured
+    before: Measured = Field(default=math.nan)
+    chance: Measured = Field(default=math.nan)
+
+
 class Warning(BaseModel):
     """A group of users that the method the report is about serves worse than everyone else."""
 
@@ -126,6 +134,7 @@ class Results(BaseModel):
     methods: dict[str, Method]
     preference_accuracy: Accuracy
     predictions: dict[str, Prediction] = {}
+    descriptions: dict[str, Described] = {}
     warnings: list[Warning] = []
     users: Users
     model: str
