@@ -2,8 +2,8 @@
 
     python benchmarks/asking.py DATA POLICY --labels 8 --reach 0.9 --json FILE
 
-POLICY is a folder that `fspo train` wrote; it predicts, and it chooses what to ask. Answers are what
-the test users of DATA chose, looked at when a pair is asked. What is printed is JSON.
+POLICY is a folder that `fspo train` wrote; it predicts, and it chooses what to ask. Answers are
+what the test users of DATA chose, looked at when a pair is asked. What is printed is JSON.
 """
 
 from __future__ import annotations

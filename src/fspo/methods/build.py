@@ -105,10 +105,12 @@ def methods(
     for name in names:
         if name in untrained and name != "oracle":
             yield untrained[name]()
-    for policy in policies:
+    subject = _trained(policies[0], recipe)
+    yield subject
+    yield from (_best_of(n, subject) for n in draws)
+    del subject  # the next ones need the memory
+    for policy in policies[1:]:
         yield _trained(policy, recipe)
-    for n in draws:
-        yield _best_of(n, policies[0], recipe)
     if "oracle" in names:
         yield untrained["oracle"]()
 
@@ -121,8 +123,7 @@ def _draws(name: str) -> int:
     return int(found[1])
 
 
-def _best_of(n: int, policy: Trained, recipe: EvaluateRecipe) -> Method:
-    writer = _trained(policy, recipe)
+def _best_of(n: int, writer: Method) -> Method:
     return BestOf(writer, n, score=writer.score if isinstance(writer, InContext) else None)
 
 
