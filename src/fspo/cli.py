@@ -276,11 +276,15 @@ def rank(
 ) -> None:
     """Rank candidate answers as a user would, from that user's preferences."""
     from fspo.evaluation.ranking import rank as run
-    from fspo.learning.policy import load_policy
+    from fspo.methods.build import methods, trained
     from fspo.preferences.reading import load_preferences
+    from fspo.recipe import EvaluateRecipe
 
     _hush(quiet)
-    ranked = run(load_policy(policy), load_preferences(preferences), prompt, answer, user, shots)
+    [found] = trained([policy])
+    [method] = methods([found], [], EvaluateRecipe())
+    count = int(found.settings.get("shots", 8)) if shots is None else shots
+    ranked = run(method, load_preferences(preferences), prompt, answer, user, count)
     if as_json:
         print(json.dumps(ranked, ensure_ascii=False, indent=2))
         return

@@ -135,7 +135,8 @@ def test_outcomes() -> None:
 def test_ranking_by_a_user(place: Path) -> None:
     policy, data = load_policy(place / "policy"), load_preferences(place / "data")
     answers = ["I love it.", "I hate it.", "It is."]
-    ranked = rank(policy, data, "new?", answers, "u5")
+    method = InContext("FSPO", policy, RECIPE)
+    ranked = rank(method, data, "new?", answers, "u5", 3)
     assert [row["rank"] for row in ranked] == [1, 2, 3]
     assert sum(row["probability"] for row in ranked) == pytest.approx(1, abs=1e-3)
     rewards = policy.rewards("u5", data.by_user["u5"][-3:], "new?", answers)
@@ -143,11 +144,11 @@ def test_ranking_by_a_user(place: Path) -> None:
         answer: round(reward, 4) for answer, reward in zip(answers, rewards, strict=True)
     }
     with pytest.raises(FspoError, match="say which with --user"):
-        rank(policy, data, "new?", answers)
+        rank(method, data, "new?", answers)
     with pytest.raises(FspoError, match="no user 'zoe'"):
-        rank(policy, data, "new?", answers, "zoe")
+        rank(method, data, "new?", answers, "zoe")
     with pytest.raises(FspoError, match="at least two"):
-        rank(policy, data, "new?", answers[:1], "u5")
+        rank(method, data, "new?", answers[:1], "u5")
 
 
 def test_faults_are_named(place: Path) -> None:

@@ -13,7 +13,7 @@ from fspo import FspoError, Preference, Preferences, User
 from fspo.evaluation.winrate import write_answers
 from fspo.learning.policy import load_policy
 from fspo.learning.train import train
-from fspo.methods.best_of import BestOf, draw_seed
+from fspo.methods.best_of import BestOf, draw_seed, log_odds_over_first
 from fspo.methods.build import methods, trained
 from fspo.methods.in_context import InContext
 from fspo.methods.method import Floats, Task
@@ -119,7 +119,7 @@ def test_a_policy_picks_by_its_implicit_reward(folder: Path) -> None:
         rewards = policy.rewards("new", shots, prompt, candidates)
         assert picked[place] == candidates[int(np.argmax(rewards))]
     # The log-odds over the first answer are the same rewards, less that of the first.
-    by_odds = BestOf(writer, 4).answer([task], 5)
+    by_odds = BestOf(writer, 4, score=log_odds_over_first(writer)).answer([task], 5)
     assert by_odds == [picked]
 
 

@@ -11,9 +11,10 @@ from conftest import byte_tokenizer, small_model
 
 from fspo import Preference, Preferences, User, load_preferences
 from fspo.evaluation.evaluate import evaluate
+from fspo.evaluation.ranking import rank
 from fspo.learning.vpl import load_vpl
 from fspo.llm.local import LocalModel
-from fspo.methods.build import trained
+from fspo.methods.build import methods, trained
 from fspo.methods.method import Task
 from fspo.methods.train import train
 from fspo.methods.vpl import Vpl
@@ -110,3 +111,14 @@ def test_it_is_evaluated_beside_the_others(place: Path, folder: Path) -> None:
     assert results["preference_accuracy"] == results["predictions"]["VPL"]
     assert list(results["preference_accuracy"]["by_shots"]) == ["0", "1", "2"]
     assert results["preference_accuracy"]["by_shots"]["0"] == 0.5  # pairs of opposites
+
+
+def test_it_ranks_answers_by_its_reward(place: Path, folder: Path) -> None:
+    [method] = methods(trained([folder]), [], RECIPE)
+    data = load_preferences(place / "data")
+    answers = ["I love it.", "I hate it."]
+    user = next(iter(data.by_user))
+    scores = method.score(data.users[user], data.by_user[user][-2:], "new?", answers)
+    best = rank(method, data, "new?", answers, user, 2)[0]
+    assert best["answer"] == answers[int(np.argmax(scores))]
+    assert best["reward"] == pytest.approx(max(scores), abs=1e-4)

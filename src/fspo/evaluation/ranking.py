@@ -1,58 +1,55 @@
-"""Ranks candidate answers by a user's implicit reward: the reward model as a tool of its own."""
+"""Ranks candidate answers by a user's reward: the reward model as a tool of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fspo.errors import FspoError
+from fspo.methods.best_of import score_of
+from fspo.methods.method import Predictor
 from fspo.preferences.records import Preferences
-
-if TYPE_CHECKING:
-    from fspo.learning.policy import Policy
 
 
 def rank(
-    policy: Policy,
+    method: Predictor,
     preferences: Preferences,
     prompt: str,
     answers: Sequence[str],
     user_id: str | None = None,
-    shots: int | None = None,
+    shots: int = 8,
 ) -> list[dict[str, Any]]:
     """Ranks answers to a prompt as the user would, given the user's preferences as shots.
 
     Args:
-        policy: what `fspo train` wrote.
+        method: tells what users prefer, such as a policy that `fspo train` wrote.
         preferences: the user's, among others perhaps.
         prompt: what was asked.
         answers: two or more candidates.
         user_id: whose preferences; may be left out where there is one user.
-        shots: how many of the user's preferences are read, the last ones; default: as in training.
+        shots: how many of the user's preferences are read, the last ones.
 
     Returns:
         Best first: `{"rank", "answer", "index", "reward", "probability"}`. The reward is the
-        implicit one (in units of beta nats; only differences mean something), the probability that
-        this is the user's favorite is its softmax over the candidates (Bradley-Terry, Plackett-
-        Luce); with the IPO objective it is not calibrated.
+        method's own (a policy's implicit one, VPL's) or else its log-odds over the first candidate,
+        in nats; only differences mean something. The probability that this is the user's favorite
+        is its softmax over the candidates (Bradley-Terry, Plackett-Luce); with the IPO objective
+        it is not calibrated.
 
     Raises:
         FspoError: if the user is not clear, or there are fewer than two answers.
     """
-    if policy.settings.get("method") == "ric":
-        raise FspoError("--policy: RiC reads measured rewards and no choices, so it cannot rank")
     if len(answers) < 2:
         raise FspoError("--answer: ranking takes at least two candidate answers")
     for number, answer in enumerate(answers, 1):
         if not answer.strip():
             raise FspoError(f"--answer: candidate {number} is empty")
-    user = _one_user(preferences, user_id)
-    count = policy.settings.get("shots", 8) if shots is None else shots
-    rows = preferences.by_user[user]
-    examples = rows[max(0, len(rows) - count) :]
-    rewards = np.array(policy.rewards(user, examples, prompt, answers))
+    name = _one_user(preferences, user_id)
+    rows = preferences.by_user[name]
+    examples = rows[max(0, len(rows) - shots) :]
+    rewards = np.array(score_of(method)(preferences.users[name], examples, prompt, answers))
     weights = np.exp(rewards - rewards.max())
     probabilities = weights / weights.sum()
     return [

@@ -34,7 +34,7 @@ class BestOf:
             writer: samples the answers.
             n: how many for each prompt.
             predictor: tells what users prefer; by default the writer.
-            score: what picks, such as `InContext.score`; by default the predictor's log-odds.
+            score: what picks; by default as `score_of` the predictor.
 
         Raises:
             FspoError: if `n` is less than 1.
@@ -46,7 +46,7 @@ class BestOf:
         self.tasks_at_once = min(writer.tasks_at_once, 8)
         self._writer, self._n = writer, n
         self._predictor = predictor or writer
-        self._score = score or log_odds_over_first(self._predictor)
+        self._score = score or score_of(self._predictor)
 
     def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
         """Samples n answers to each prompt, each by its own seed; of equals the first is taken."""
@@ -77,6 +77,12 @@ class BestOf:
 def draw_seed(seed: int, draw: int) -> int:
     """The seed of one draw: another one for each."""
     return int(np.random.SeedSequence([seed, draw]).generate_state(1, np.uint32)[0])
+
+
+def score_of(predictor: Predictor) -> Score:
+    """The predictor's own reward of answers, where it has one (`score`), or else its log-odds."""
+    own: Score | None = getattr(predictor, "score", None)
+    return own or log_odds_over_first(predictor)
 
 
 def log_odds_over_first(predictor: Predictor) -> Score:

@@ -107,7 +107,7 @@ def methods(
             yield untrained[name]()
     subject = _trained(policies[0], recipe)
     yield subject
-    yield from (_best_of(n, subject) for n in draws)
+    yield from (BestOf(subject, n) for n in draws)
     del subject  # the next ones need the memory
     for policy in policies[1:]:
         yield _trained(policy, recipe)
@@ -121,10 +121,6 @@ def _draws(name: str) -> int:
     if not found:
         raise FspoError(f"there is no method {name!r}")
     return int(found[1])
-
-
-def _best_of(n: int, writer: Method) -> Method:
-    return BestOf(writer, n, score=writer.score if isinstance(writer, InContext) else None)
 
 
 def _trained(policy: Trained, recipe: EvaluateRecipe) -> Method:

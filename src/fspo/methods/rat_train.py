@@ -11,6 +11,7 @@ one. So that the model says something to choose from, it learns first what a des
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,8 @@ def train(recipe: TrainRecipe, resume: bool = False, embed: Embedder | None = No
         raise FspoError(
             "method rat: its last stage goes on from the adapter of its first; give a lora"
         )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise FspoError("method rat: one process samples descriptions; run it without a launcher")
     preferences = training_data(recipe)
     check_described(preferences)
     out = Path(recipe.out)
