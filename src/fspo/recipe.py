@@ -39,6 +39,9 @@ class Vpl(Section):
     latent: int = Field(32, ge=1, description="numbers that a user is summed up in")
     hidden: int = Field(256, ge=1, description="width of encoder and reward")
     kl: float = Field(0.01, ge=0, description="weight of the divergence from the prior")
+    annealing: float = Field(
+        0.5, ge=0, le=1, description="share of the steps in which that weight rises from 0"
+    )
     frozen: bool = Field(
         True, description="read answers with the model as it is; false: its adapter learns, too"
     )

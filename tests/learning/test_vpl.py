@@ -167,18 +167,21 @@ def log_of(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_the_first_loss_is_that_of_the_first_draws(place: Path, frozen: bool) -> None:
-    vpl = Vpl(latent=4, hidden=128, frozen=frozen, kl=0.5)
-    told = recipe(place, f"first-{frozen}", vpl=vpl, learning_rate=1e-30, episodes=4)
+def test_losses_are_those_of_the_draws_with_a_weight_that_rises(place: Path, frozen: bool) -> None:
+    vpl = Vpl(latent=4, hidden=128, frozen=frozen, kl=0.5, annealing=0.5)
+    told = recipe(place, f"first-{frozen}", vpl=vpl, learning_rate=1e-30, episodes=16)
     out = train(told)
     trained = load_vpl(out)
     episodes = EpisodeDataset(load_preferences(told.data).of("train"), byte_tokenizer(), told)
-    losses = []
-    for draw in (Draws(episodes, told)[index] for index in range(4)):
-        with torch.no_grad():
-            read = [trained.read_pairs("", part).numpy() for part in (draw.shots, draw.targets)]
-        losses.append(naive_loss(trained.reward, *read, draw.noise.numpy(), 0.5))
-    assert log_of(out)[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+    draws = Draws(episodes, told)
+    for step, weight in enumerate([0.0, 0.25, 0.5, 0.5]):
+        losses = []
+        for draw in (draws[4 * step + place] for place in range(4)):
+            with torch.no_grad():
+                parts = (draw.shots, draw.targets)
+                read = [trained.read_pairs("", part).numpy() for part in parts]
+            losses.append(naive_loss(trained.reward, *read, draw.noise.numpy(), weight))
+        assert log_of(out)[step]["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
 
 
 def test_draws_split_episodes_everywhere_and_depend_on_the_seed(place: Path) -> None:

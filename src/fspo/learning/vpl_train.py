@@ -55,6 +55,7 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
         say(f"{episodes.left_out} users with a single preference are left out")
     trainer = VplTrainer(
         _learner(recipe, model, tokenizer, preferences),
+        recipe.vpl.annealing,
         args=arguments(recipe, out),
         train_dataset=Draws(episodes, recipe),
         data_collator=lambda draws: {"draws": draws},
@@ -105,13 +106,15 @@ class Learner(nn.Module):
     Attributes:
         reward: the latent reward.
         model: the language model whose adapter learns, or None.
+        weight: of the divergence; the trainer raises it as the recipe says.
     """
 
     def __init__(self, reward: LatentReward, read: Read, model: Any, weight: float) -> None:
         super().__init__()
         self.reward = reward
         self.model = model
-        self._read, self._weight = read, weight
+        self.weight = weight
+        self._read = read
 
     def forward(self, draws: Sequence[Draw]) -> list[Bound]:
         """The evidence lower bound of each draw; all their answers are read together."""
@@ -122,7 +125,7 @@ class Learner(nn.Module):
             pairs = states.view(-1, 2, states.shape[-1])
             shots, targets = pairs.split([len(draw.shots), len(draw.targets)])
             noise = draw.noise.to(pairs.device)
-            bounds.append(self.reward.bound(shots, targets, noise, self._weight))
+            bounds.append(self.reward.bound(shots, targets, noise, self.weight))
         return bounds
 
     def save(self, folder: Path) -> None:
@@ -144,11 +147,17 @@ class Learner(nn.Module):
 
 
 class VplTrainer(Trainer):  # type: ignore[misc]
-    """Trainer with the evidence lower bound as its objective."""
+    """Trainer with the evidence lower bound as its objective.
 
-    def __init__(self, learner: Learner, **kwargs: Any) -> None:
+    The weight of the divergence rises from 0 over the first share `annealing` of the steps. Before
+    the reward reads z, nothing but the divergence pulls at it, and it may stay at the prior for
+    good (Bowman et al., arXiv 1511.06349, section 3.1).
+    """
+
+    def __init__(self, learner: Learner, annealing: float, **kwargs: Any) -> None:
         super().__init__(model=learner, **kwargs)
         self.learner = learner
+        self._weight, self._annealing = learner.weight, annealing
         self._seen: dict[str, list[float]] = defaultdict(list)
 
     def compute_loss(
@@ -160,6 +169,8 @@ class VplTrainer(Trainer):  # type: ignore[misc]
     ) -> Any:
         """The mean over the batch's draws."""
         draws: Sequence[Draw] = inputs["draws"]
+        risen = self._annealing * self.state.max_steps
+        self.learner.weight = self._weight * min(1.0, self.state.global_step / max(1.0, risen))
         bounds: Sequence[Bound] = model(draws)
         loss = torch.stack([bound.loss for bound in bounds]).mean()
         if not torch.isfinite(loss):
