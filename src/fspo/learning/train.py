@@ -133,7 +133,7 @@ def prepare(recipe: TrainRecipe, resume: bool) -> Path:
     begun = (out / SETTINGS).is_file() or any((out / "checkpoints").glob("checkpoint-*"))
     if begun and path.is_file():
         # What an older version did not know yet was as it is by default now.
-        there = defaults | json.loads(path.read_text(encoding="utf-8"))
+        there = _over(defaults, json.loads(path.read_text(encoding="utf-8")))
         differing = sorted(k for k in mine | there if mine.get(k) != there.get(k))
         if differing:
             key = differing[0]
@@ -145,6 +145,16 @@ def prepare(recipe: TrainRecipe, resume: bool) -> Path:
             raise FspoError(f"{out}: holds this run already; add --resume, or take another --out")
     write_json(path, mine)
     return out
+
+
+def _over(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What was given, with defaults for what was not, in sections of a recipe, too."""
+    sections = {
+        key: defaults[key] | value
+        for key, value in given.items()
+        if isinstance(value, dict) and isinstance(defaults.get(key), dict)
+    }
+    return defaults | given | sections
 
 
 def _policy_and_reference(recipe: TrainRecipe) -> tuple[Any, Any, Any]:
