@@ -75,6 +75,10 @@ class TrainRecipe(Section):
     )
     holdout_prompts: float = Field(0.0, ge=0, lt=1, description="share of prompts not to train on")
     drop_ties: bool = Field(False, description="leave out rows with two equal responses")
+    users: int | None = Field(None, ge=1, description="train on so many users at most")
+    preferences_per_user: int | None = Field(
+        None, ge=1, description="train on so many preferences of each user at most"
+    )
     template: Literal["chain", "paper"] = "chain"
     objective: Literal["ipo", "dpo", "sft"] = "ipo"
     logps: Literal["sum", "mean"] = Field("sum", description="log-probs over a response's tokens")

@@ -28,7 +28,7 @@ from fspo import (
 from fspo.learning.episodes import EpisodeDataset, training_preferences
 from fspo.learning.policy import load_policy
 from fspo.learning.scoring import response_logps
-from fspo.learning.train import train
+from fspo.learning.train import train, training_data
 from fspo.learning.trainer import last_checkpoint
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import Lora, TrainRecipe
@@ -169,6 +169,12 @@ def test_a_run_of_an_older_version_goes_on(place: Path) -> None:
     del known["split"], known["vpl"]["kl"]  # settings, of the run and in a section of it
     (out / "recipe.json").write_text(json.dumps(known))
     assert train(recipe(place, "older"), resume=True) == out
+
+
+def test_training_can_be_given_less(place: Path) -> None:
+    less = training_data(recipe(place, "less", users=2, preferences_per_user=3))
+    assert [len(rows) for rows in less.by_user.values()] == [3, 3]
+    assert len(training_data(recipe(place, "less")).by_user) == 6
 
 
 def test_a_fault_does_not_claim_the_folder(place: Path) -> None:

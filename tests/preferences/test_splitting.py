@@ -7,7 +7,7 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from fspo import FspoError, Preference, Preferences
-from fspo.preferences.splitting import hold_out
+from fspo.preferences.splitting import fewer, hold_out
 
 names = st.text("abcdefgh", min_size=1, max_size=4)
 rows = st.lists(st.builds(Preference, names, st.just("good"), st.just("bad")), min_size=1)
@@ -47,3 +47,20 @@ def test_a_share_that_leaves_a_side_empty_is_named() -> None:
         hold_out(data, 0.2, 0.2)
     with pytest.raises(FspoError, match=r"--holdout-users 0\.01 sets 0 of 5 users apart"):
         hold_out(data, 0.01, 0)
+
+
+@given(datasets, st.integers(1, 12), st.integers(1, 4), st.integers(0, 3))
+def test_fewer_users_are_among_more_and_neighbors_stay_together(
+    data: Preferences, users: int, each: int, seed: int
+) -> None:
+    small, large = fewer(data, users, each, seed), fewer(data, users + 2, None, seed)
+    names = list(data.by_user)
+    assert len(small.by_user) == min(users, len(names))
+    assert set(small.by_user) <= set(large.by_user)
+    for name, own in small.by_user.items():
+        assert own == data.by_user[name][:each]
+    pairs = [names[k : k + 2] for k in range(0, len(names), 2)]
+    kept = [sum(name in small.by_user for name in pair) for pair in pairs]
+    assert sum(count == 1 for count in kept if count) <= 1 + len(names) % 2
+    everybody = fewer(data, None, None, seed)
+    assert everybody.by_user == data.by_user

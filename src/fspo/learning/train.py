@@ -84,19 +84,21 @@ def train(
 
 
 def training_data(recipe: TrainRecipe) -> Preferences:
-    """The preferences that the recipe trains on: those of its users, less what is held out.
+    """The preferences that the recipe trains on: those of its users, less what it leaves out.
 
     Raises:
         FspoError: if the data cannot be read, or nothing is left to learn from.
     """
     from fspo.learning.episodes import training_preferences
     from fspo.preferences.reading import load_preferences
-    from fspo.preferences.splitting import hold_out
+    from fspo.preferences.splitting import fewer, hold_out
 
-    preferences = load_preferences(recipe.data, recipe.drop_ties)
+    every = load_preferences(recipe.data, recipe.drop_ties)
     if recipe.holdout_users or recipe.holdout_prompts:
-        return hold_out(preferences, recipe.holdout_users, recipe.holdout_prompts).train
-    return training_preferences(preferences, recipe.split)
+        kept = hold_out(every, recipe.holdout_users, recipe.holdout_prompts).train
+    else:
+        kept = training_preferences(every, recipe.split)
+    return fewer(kept, recipe.users, recipe.preferences_per_user, recipe.seed)
 
 
 def run(trainer: Trainer, out: Path, resume: bool) -> None:
