@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -52,6 +53,24 @@ class Counting:
 
 def question(number: int, purpose: str = "") -> Request:
     return Request((("user", f"number {number}"),), 5, purpose=purpose)
+
+
+def test_an_older_file_goes_on_and_new_replies_have_a_time(tmp_path):
+    path = tmp_path / "replies.sqlite"
+    with sqlite3.connect(path) as older:
+        older.execute("CREATE TABLE replies (key BLOB PRIMARY KEY, reply TEXT) WITHOUT ROWID")
+        older.execute("INSERT INTO replies VALUES (?, ?)", (b"old", '["yes", "m", 1, 2, []]'))
+    store = Store(path)
+    before = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    store.put([(b"new", Reply("no", "m"))])
+    assert {key: reply.text for key, reply in store.get([b"old", b"new"]).items()} == {
+        b"old": "yes", b"new": "no",
+    }  # fmt: skip
+    store.close()
+    rows = dict(sqlite3.connect(path).execute("SELECT key, answered FROM replies"))
+    assert rows[b"old"] is None
+    assert timedelta(0) <= datetime.fromisoformat(rows[b"new"]) - before < timedelta(minutes=1)
+    Store(path).close()
 
 
 @given(st.dictionaries(st.binary(min_size=16, max_size=16), replies, max_size=8))

@@ -17,7 +17,10 @@ from fspo.llm.meter import Purse
 from fspo.llm.requests import LanguageModel, Reply, Request, reply_of
 
 _AT_ONCE = 500  # keys in one look-up
-_TABLE = "CREATE TABLE IF NOT EXISTS replies (key BLOB PRIMARY KEY, reply TEXT) WITHOUT ROWID"
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS replies "
+    "(key BLOB PRIMARY KEY, reply TEXT, answered TEXT) WITHOUT ROWID"
+)
 
 
 class Store:
@@ -36,6 +39,10 @@ class Store:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute(_TABLE)
+            if not self._has_times():  # an older version's file
+                with self._transaction():
+                    if not self._has_times():  # still, now that nobody else can write
+                        self._connection.execute("ALTER TABLE replies ADD COLUMN answered TEXT")
 
     def __len__(self) -> int:
         with self._named_faults():
@@ -55,14 +62,20 @@ class Store:
         return found
 
     def put(self, replies: Iterable[tuple[bytes, Reply]]) -> None:
-        """Keeps all of these, or none; one that is known stays as it was."""
+        """Keeps all of these with the time (UTC), or none; one that is known stays as it was."""
         rows = [(key, json.dumps(reply)) for key, reply in replies]
         with self._named_faults(), self._transaction():
-            self._connection.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?)", rows)
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO replies VALUES (?, ?, datetime('now'))", rows
+            )
 
     def close(self) -> None:
         """Closes the file."""
         self._connection.close()
+
+    def _has_times(self) -> bool:
+        columns = self._connection.execute("PRAGMA table_info(replies)")
+        return "answered" in [name for _, name, *_ in columns]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
