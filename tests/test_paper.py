@@ -123,7 +123,8 @@ def run_of(seed: int, **rates: Sequence[float]) -> dict[str, Any]:
         for name, own in rates.items()
     }  # fmt: skip
     return {
-        "seed": seed, "methods": methods, "judge": "j", "model": "m", "descriptions": {},
+        "seed": seed, "methods": methods, "judge": "j", "model": "m",
+        "descriptions": {"ours": {"mean": 0.8 + 0.1 * seed, "before": 0.7, "chance": 0.5}},
         "versions": {}, "users": {"train": 4, "test": 2}, "differences": {"base": {}},
         "predictions": {"ours": {"by_shots": {"0": 0.5, "8": 0.7 + 0.1 * seed}}},
     }  # fmt: skip
@@ -143,6 +144,11 @@ def test_seeds_are_pooled_by_their_users() -> None:
     assert column["predictions"]["ours"] == {"0": 0.5, "8": 0.75}
     text = render({"title": "t", "differs": "", "seeds": [0, 1], "columns": {"x": column}})
     assert "| ours | 0.500 | 0.750 |" in text
+    assert "ours describes users with a cosine of 0.850 to their true descriptions (0.700" in text
+    assert "seeds 0, 1, with 4 users to learn from and of new ones 2 (x) for each." in text
+    alone = {**column, "predictions": {}, "descriptions": {}}
+    text = render({"title": "t", "differs": "", "seeds": [0, 1], "columns": {"x": alone}})
+    assert "accuracy" not in text
     assert "| base | +12.5 (-25.0 to +50.0) |" in text
 
 

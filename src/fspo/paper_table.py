@@ -25,7 +25,8 @@ def pooled(runs: Sequence[Results], published: Mapping[str, float]) -> dict[str,
     Returns:
         `methods` (win rate in percent, its interval over users, and each seed's), `differences` of
         the first policy to every other method, in points, paired by prompt, `predictions`
-        (accuracy by shots: the mean over seeds), and `runs`, each seed's own figures.
+        (accuracy by shots) and `descriptions` (how near they come), both the mean over seeds, and
+        `runs`, each seed's own figures.
     """
     first = runs[0]
     rates = {name: _by_user(runs, name) for name in first["methods"]}
@@ -53,6 +54,13 @@ def pooled(runs: Sequence[Results], published: Mapping[str, float]) -> dict[str,
                 for count in found["by_shots"]
             }
             for name, found in first["predictions"].items()
+        },
+        "descriptions": {
+            name: {
+                key: _mean([run["descriptions"][name][key] for run in runs], 4)
+                for key in ("mean", "before", "chance")
+            }
+            for name in first["descriptions"]
         },
         "published": dict(published),
         "judge": first["judge"],
@@ -98,35 +106,47 @@ def render(table: Table) -> str:
     columns = table["columns"]
     first = next(iter(columns.values()))
     lines = [
-        f"# {table['title']}",
+        f"# {_plain(table['title'])}",
         "",
         "Win rate over base in percent, 95% interval over users; in brackets what the paper says.",
         "",
         *_win_rates(columns),
         "",
-        f"Preference accuracy by number of shots, {next(iter(columns))}:",
-        "",
-        *_accuracies(first["predictions"]),
-        "",
         f"By how many points {_plain(first['subject'])} is above each, paired by prompt:",
         "",
         *_differences(columns),
         "",
+    ]
+    for name, column in columns.items():
+        if column["predictions"]:
+            lines += [f"Preference accuracy by number of shots, {_plain(name)}:", ""]
+            lines += [*_accuracies(column["predictions"]), ""]
+        lines += [_nearness(method, found) for method, found in column["descriptions"].items()]
+    lines += [
         f"Model {first['model']}; judge {first['judge']}; "
-        f"{_numbered(table['seeds'])}, with {_people(first['users'])}.",
+        f"{_numbered(table['seeds'])}, with {_people(columns)}.",
     ]
     if table["differs"]:
         lines += ["", f"What differs from the paper: {table['differs'].strip()}"]
     return "\n".join(lines) + "\n"
 
 
+def _nearness(method: str, found: Mapping[str, float]) -> str:
+    return (
+        f"{_plain(method)} describes users with a cosine of {found['mean']:.3f} to their true "
+        f"descriptions ({found['before']:.3f} before preferences; {found['chance']:.3f} to other "
+        "users').\n"
+    )
+
+
 def _numbered(seeds: Sequence[int]) -> str:
     return ("seed " if len(seeds) == 1 else "seeds ") + ", ".join(map(str, seeds))
 
 
-def _people(users: Sequence[Mapping[str, int]]) -> str:
-    trained, tested = users[0]["train"], users[0]["test"]
-    return f"{trained} users to learn from and {tested} new ones for each"
+def _people(columns: Mapping[str, Any]) -> str:
+    trained = next(iter(columns.values()))["users"][0]["train"]
+    tested = ", ".join(f"{c['users'][0]['test']} ({_plain(n)})" for n, c in columns.items())
+    return f"{trained} users to learn from and of new ones {tested} for each"
 
 
 def _win_rates(columns: Mapping[str, Any]) -> list[str]:
