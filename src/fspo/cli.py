@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -345,7 +346,8 @@ def _show(result: Any, as_json: bool, place: Path) -> None:
 def _hush(quiet: bool) -> None:
     from fspo.console import console
 
-    console.quiet = quiet
+    # Of several processes that train together, the first one speaks.
+    console.quiet = quiet or os.environ.get("RANK", "0") != "0"
 
 
 def _complain(message: str) -> None:

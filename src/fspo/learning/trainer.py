@@ -43,7 +43,13 @@ class TreeModel(nn.Module):
 
 
 class FspoTrainer(Trainer):  # type: ignore[misc]
-    """Trainer with a preference objective over the targets of each tree."""
+    """Trainer with a preference objective over the targets of each tree.
+
+    Every target of an optimizer step weighs the same, whichever tree, micro-batch or process it is
+    in: losses are summed, and divided by the number of targets of the whole step.
+    """
+
+    loss_is_scaled_for_ga = True  # what Trainer need not do, then
 
     def __init__(
         self,
@@ -71,9 +77,13 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         model: nn.Module,
         inputs: Mapping[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: int | None = None,
+        num_items_in_batch: Tensor | None = None,
     ) -> Any:
-        """The mean loss of all targets of the batch's trees."""
+        """The loss of the trees' targets: their share of the mean over the whole step's.
+
+        Processes' gradients are averaged after this, so that each one's share counts as many times
+        as there are processes. Without `num_items_in_batch`, the mean over these trees' targets.
+        """
         trees: Sequence[EpisodeTree] = inputs["trees"]
         if self._objective == "sft":
             policy = _reduced(trees, model(trees), self._reduction)
@@ -98,7 +108,10 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
                     for loss, logps, tree in zip(losses, now, trees, strict=True)
                 ]
         self._note(trees, margins)
-        loss = torch.cat(losses).mean()
+        every = torch.cat(losses)
+        counted = num_items_in_batch or len(every)
+        processes = self.accelerator.num_processes if num_items_in_batch else 1
+        loss = every.sum() * processes / counted
         if not torch.isfinite(loss):
             raise FspoError(
                 f"step {self.state.global_step + 1}: the loss is {loss.item()} on the episodes of "
@@ -106,6 +119,14 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
                 "Take a lower learning_rate, or a larger beta."
             )
         return (loss, {}) if return_outputs else loss
+
+    def _get_num_items_in_batch(
+        self, batch_samples: Sequence[Mapping[str, Any]], device: torch.device
+    ) -> Tensor:
+        """How many targets an optimizer step has, on all processes together."""
+        own = sum(len(tree.responses) // 2 for batch in batch_samples for tree in batch["trees"])
+        counts: Tensor = self.accelerator.gather(torch.tensor([own], device=device))
+        return counts.sum()
 
     def _note(self, trees: Sequence[EpisodeTree], margins: Sequence[Tensor]) -> None:
         for tree, h in zip(trees, margins, strict=True):

@@ -1,0 +1,113 @@
+"""Training on several processes: the same as on one at the same global batch, and its faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import byte_tokenizer, small_model
+from safetensors.torch import load_file
+
+from fspo import Preference, Preferences, User
+from fspo.learning.train import train
+from fspo.learning.trainer import last_checkpoint
+from fspo.preferences.writing import save_preferences
+from fspo.recipe import Lora, TrainRecipe
+
+ADAPTER = "adapter_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model, and users of whom every other one has fewer preferences than the others."""
+    folder = tmp_path_factory.mktemp("processes")
+    small_model().save_pretrained(folder / "model")
+    byte_tokenizer().save_pretrained(folder / "model")
+    by_user = {
+        f"u{n}": [Preference(f"q{i}", *(("yes", "no") if n % 3 else ("no", "yes")))
+                  for i in range(6 if n % 2 else 3)]
+        for n in range(8)
+    }  # fmt: skip
+    save_preferences(Preferences(by_user, [User(u) for u in by_user]), folder / "data", "")
+    return folder
+
+
+def recipe(place: Path, out: str, **settings: object) -> TrainRecipe:
+    defaults: dict[str, object] = {
+        "data": str(place / "data"), "out": str(place / out), "model": str(place / "model"),
+        "shots": 5, "episodes": 24, "objective": "dpo", "beta": 0.1, "learning_rate": 5e-3,
+        "warmup_steps": 0, "log_every": 1, "save_every": 2, "lora": Lora(rank=4, alpha=8),
+    }  # fmt: skip
+    return TrainRecipe.model_validate(defaults | settings)
+
+
+def launched(settings: TrainRecipe, *flags: str) -> subprocess.Popen[str]:
+    """The recipe on two processes, as a user would start them."""
+    path = Path(settings.out).with_suffix(".yaml")
+    path.write_text(settings.model_dump_json())
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "fspo", "train", str(path), *flags]
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+
+
+def log_of(folder: Path) -> list[dict[str, float]]:
+    log: list[dict[str, float]] = json.loads((folder / "training_log.json").read_text())
+    return log
+
+
+def check_alike(one: Path, two: Path) -> None:
+    losses = [[line["loss"] for line in log_of(folder)] for folder in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    there = load_file(two / ADAPTER)
+    for name, weights in load_file(one / ADAPTER).items():
+        torch.testing.assert_close(there[name], weights, atol=1e-5, rtol=1e-4)
+
+
+def test_two_processes_train_like_one_with_trees_of_unlike_size(place: Path) -> None:
+    one = train(recipe(place, "one", batch_size=4, micro_batch_size=4))
+    accumulated = train(recipe(place, "accumulated", batch_size=4, micro_batch_size=1))
+    check_alike(one, accumulated)
+    two = recipe(place, "two", batch_size=2, micro_batch_size=1)
+    process = launched(two)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    check_alike(one, Path(two.out))
+
+
+def test_a_killed_worker_ends_the_job_which_then_resumes(place: Path) -> None:
+    settings = recipe(place, "killed", batch_size=2, episodes=64)
+    process = launched(settings)
+    deadline = time.monotonic() + 240
+    while not last_checkpoint(place / "killed" / "checkpoints"):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(worker(process.pid), signal.SIGKILL)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "SIGKILL" in said or "-9" in said
+    assert not (place / "killed" / ADAPTER).exists()
+    again = launched(settings, "--resume")
+    _, said = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    whole = train(recipe(place, "whole", batch_size=4, micro_batch_size=4, episodes=64))
+    check_alike(whole, place / "killed")
+
+
+def worker(launcher: int) -> int:
+    """The second process that a launcher has started."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    return next(
+        int(child)
+        for child in children
+        if b"RANK=1" in Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+    )
