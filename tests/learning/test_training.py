@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import byte_tokenizer, small_model
@@ -105,19 +106,23 @@ def test_it_learns_from_shots_and_says_so(place: Path) -> None:
     assert not (out / "checkpoints").exists()
 
 
-def test_a_killed_run_resumes_to_the_same_weights(place: Path) -> None:
-    whole = train(recipe(place, "whole", episodes=40))
-    settings = recipe(place, "killed", episodes=40)
+def test_a_run_that_is_killed_ten_times_ends_in_the_same_weights(place: Path) -> None:
+    whole = train(recipe(place, "whole", episodes=80))
+    settings = recipe(place, "killed", episodes=80, save_every=1)
     (place / "killed.yaml").write_text(settings.model_dump_json())
-    command = [sys.executable, "-m", "fspo", "train", str(place / "killed.yaml")]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not last_checkpoint(place / "killed" / "checkpoints"):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    command = [sys.executable, "-m", "fspo", "train", str(place / "killed.yaml"), "--resume"]
+    delays = np.random.default_rng(0).uniform(0, 0.3, 10)
+    for delay in delays:
+        before = last_checkpoint(place / "killed" / "checkpoints")
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while last_checkpoint(place / "killed" / "checkpoints") == before:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(delay)  # somewhere in a step, or in the middle of writing a checkpoint
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
     assert not (place / "killed" / ADAPTER).exists()
     resumed = train(settings, resume=True)
     for name, weights in load_file(whole / ADAPTER).items():
