@@ -209,6 +209,16 @@ def test_faults_are_named(place: Path) -> None:
         train(recipe(place, "f3", lora=Lora(targets=["nowhere"])))
     with pytest.raises(FspoError, match="holds no LoRA adapter"):
         train(recipe(place, "f4", adapter=str(place / "data")))
+    first = train(recipe(place, "first", episodes=2))
+    with pytest.raises(FspoError, match="trained with template: chain, and this run has template"):
+        train(recipe(place, "f6", adapter=str(first), template="paper"))
+    small_model("gpt_neox").save_pretrained(place / "other")
+    byte_tokenizer().save_pretrained(place / "other")
+    with pytest.raises(FspoError, match=r"trained with model: \S+model, and this run has model: "):
+        train(recipe(place, "f7", adapter=str(first), model=str(place / "other")))
+    (first / "fspo.json").unlink()  # an adapter that is none of ours
+    with pytest.raises(FspoError, match="does not fit the model"):
+        train(recipe(place, "f8", adapter=str(first), model=str(place / "other")))
     with pytest.raises(FspoError, match="out: not given"):
         train(recipe(place, "f5").model_copy(update={"out": ""}))
 

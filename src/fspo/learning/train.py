@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.files import write_json
-from fspo.learning.policy import SETTINGS
+from fspo.learning.policy import SETTINGS, read_settings
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainingArguments
@@ -172,7 +172,7 @@ def _policy_and_reference(recipe: TrainRecipe) -> tuple[Any, Any, Any]:
         if recipe.objective != "sft":
             frozen, _ = load_model(recipe.model)
     elif recipe.adapter:
-        model = _adapter_that_learns(model, recipe.adapter)
+        model = _adapter_that_learns(model, recipe)
         add_reference(model, Path(recipe.adapter))
     else:
         model = new_adapter(model, recipe)
@@ -224,12 +224,25 @@ def _linear_modules(model: Any) -> list[str]:
     )
 
 
-def _adapter_that_learns(model: Any, adapter: str) -> Any:
+def _adapter_that_learns(model: Any, recipe: TrainRecipe) -> Any:
     from peft import PeftModel
 
-    if not (Path(adapter) / "adapter_model.safetensors").is_file():
+    adapter = Path(str(recipe.adapter))
+    if not (adapter / "adapter_model.safetensors").is_file():
         raise FspoError(f"adapter: {adapter}: holds no LoRA adapter (adapter_model.safetensors)")
-    return PeftModel.from_pretrained(model, adapter, is_trainable=True)
+    if (adapter / SETTINGS).is_file():
+        there = read_settings(adapter)
+        for key in ("model", "template"):
+            if there[key] != getattr(recipe, key):
+                raise FspoError(
+                    f"adapter: {adapter}: was trained with {key}: {there[key]}, and this run has "
+                    f"{key}: {getattr(recipe, key)}. Give the same {key}, or another adapter."
+                )
+    try:
+        return PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise FspoError(f"adapter: {adapter}: does not fit the model: {first}") from error
 
 
 def arguments(recipe: TrainRecipe, out: Path) -> TrainingArguments:
