@@ -16,6 +16,7 @@ import pytest
 import torch
 from conftest import byte_tokenizer, small_model
 from safetensors.torch import load_file
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from fspo import (
     EpisodeTree,
@@ -180,6 +181,34 @@ def test_training_can_be_given_less(place: Path) -> None:
     less = training_data(recipe(place, "less", users=2, preferences_per_user=3))
     assert [len(rows) for rows in less.by_user.values()] == [3, 3]
     assert len(training_data(recipe(place, "less")).by_user) == 6
+
+
+@pytest.mark.parametrize("lora", [Lora(rank=4, alpha=8, last_layers=1), None])
+def test_activations_computed_again_give_the_same_weights(
+    place: Path, lora: Lora | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Counter[str]()
+    plain = LlamaMLP.forward
+
+    def counted(self: LlamaMLP, x: torch.Tensor) -> torch.Tensor:
+        calls[out] += 1
+        return plain(self, x)
+
+    monkeypatch.setattr(LlamaMLP, "forward", counted)
+    weights = {}
+    for again in (False, True):
+        out = f"again-{again}-{lora is None}"
+        settings = {
+            "lora": lora,
+            "objective": "dpo",
+            "trainer": {"activation_checkpointing": again},
+        }
+        folder = train(recipe(place, out, **settings))
+        weights[again] = load_file(folder / (ADAPTER if lora else "model.safetensors"))
+    kept, computed = calls.values()
+    assert computed > kept
+    for key, values in weights[False].items():
+        torch.testing.assert_close(weights[True][key], values, atol=1e-6, rtol=1e-5)
 
 
 def test_a_fault_does_not_claim_the_folder(place: Path) -> None:

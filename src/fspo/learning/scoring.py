@@ -39,7 +39,7 @@ def response_logps(model: nn.Module, trees: Sequence[EpisodeTree]) -> list[Tenso
     """The same for every response: for each tree, a float tensor of shape (responses,)."""
     import torch
 
-    causal: Any = _causal_model(model)
+    causal: Any = causal_model(model)
     batch = TreeBatch(trees)
     hidden = _hidden_states(causal, batch)
     device = hidden.device
@@ -66,7 +66,7 @@ def response_ends(model: nn.Module, trees: Sequence[EpisodeTree]) -> list[Tensor
     """
     import torch
 
-    causal: Any = _causal_model(model)
+    causal: Any = causal_model(model)
     batch = TreeBatch(trees)
     hidden = _hidden_states(causal, batch).flatten(0, 1)
     rows = torch.from_numpy(batch.rows).to(hidden.device)
@@ -74,7 +74,7 @@ def response_ends(model: nn.Module, trees: Sequence[EpisodeTree]) -> list[Tensor
     return list(hidden[rows[ends]].split([len(tree.responses) for tree in trees]))
 
 
-def _causal_model(model: Any) -> Any:
+def causal_model(model: Any) -> Any:
     """The transformers model itself, out of the adapter that may be wrapped around it."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 

@@ -22,7 +22,7 @@ from fspo.console import say
 from fspo.errors import FspoError
 from fspo.learning import objectives
 from fspo.learning.policy import reference_logps, shared_with_reference
-from fspo.learning.scoring import response_logps
+from fspo.learning.scoring import causal_model, response_logps
 from fspo.learning.tree import EpisodeTree
 
 
@@ -40,6 +40,13 @@ class TreeModel(nn.Module):
     def forward(self, trees: Sequence[EpisodeTree]) -> list[Tensor]:
         """Each tree's response log-probs by the policy."""
         return response_logps(self.model, trees)
+
+    def activation_checkpointing_enable(self, **settings: Any) -> None:
+        """Keeps no activations inside layers, as `trainer: {activation_checkpointing: true}` asks.
+
+        They are computed again in the backward pass: more time, and a fraction of the memory.
+        """
+        causal_model(self.model).activation_checkpointing_enable(**settings)
 
 
 class FspoTrainer(Trainer):  # type: ignore[misc]
