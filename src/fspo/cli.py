@@ -148,15 +148,24 @@ def train(
     drop_ties: DropTies = None,
     seed: int | None = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from a checkpoint.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will take.")] = False,
+    tflops: Annotated[float | None, typer.Option(help="Dry run: TFLOP/s to reckon with.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a policy on users' preferences, as a recipe says; flags win over the recipe."""
     given = {key: value for key, value in locals().items() if key in _TRAIN_FLAGS}
-    from fspo.methods.train import train as run
     from fspo.recipe import TrainRecipe, read_recipe
 
     _hush(quiet)
-    print(run(read_recipe(TrainRecipe, recipe, given), resume))
+    settings = read_recipe(TrainRecipe, recipe, given)
+    if dry_run:
+        from fspo.learning.planning import matrix_product_rate, plan
+
+        print(plan(settings).text(tflops or matrix_product_rate()))
+        return
+    from fspo.methods.train import train as run
+
+    print(run(settings, resume))
 
 
 _TRAIN_FLAGS = (

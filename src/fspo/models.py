@@ -23,7 +23,8 @@ from fspo.errors import FspoError
 from fspo.files import replacing_folder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 EMBEDDED = "smollm2-135m-instruct"
 
@@ -53,36 +54,61 @@ def load_model(
             fetched.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     folder = Path(name)
     if adapter is None and (folder / "adapter_config.json").is_file():
         name, adapter = _base_of(folder), folder
-    place = str(embedded_model()) if name == EMBEDDED else name
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    short = device == "cuda" and torch.cuda.is_bf16_supported()
+    config, tokenizer, dtype = read_config(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
         model = AutoModelForCausalLM.from_pretrained(
-            place,
-            dtype=torch.bfloat16 if short else torch.float32,
-            use_safetensors=True,
+            config.name_or_path, config=config, dtype=dtype, use_safetensors=True
         )
     except (OSError, ValueError, KeyError) as error:
-        raise FspoError(
-            f"model {name!r} cannot be loaded: {_first_line(error)}. Give {EMBEDDED!r}, a folder "
-            "with config.json, tokenizer and safetensors weights, or a Hugging Face id that this "
-            "machine can reach."
-        ) from error
-    if tokenizer.eos_token_id is None:
-        raise FspoError(f"model {name!r}: its tokenizer names no end-of-text token")
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, positions or sys.maxsize)
+        raise _cannot_be_loaded(name, error) from error
     if adapter is not None:
         model = _with_adapter(model, Path(adapter))
-    return model.to(device).eval(), tokenizer
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
+
+
+def read_config(name: str) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase, torch.dtype]:
+    """What is known of a model without its weights.
+
+    Args:
+        name: as `load_model` takes it, without an adapter.
+
+    Returns:
+        The configuration, whose `name_or_path` is where the weights are; the tokenizer; the dtype
+        that the model is loaded in on this machine.
+
+    Raises:
+        FspoError: as `load_model`.
+    """
+    import torch
+    from transformers import AutoConfig, AutoTokenizer
+
+    place = str(embedded_model()) if name == EMBEDDED else name
+    try:
+        config = AutoConfig.from_pretrained(place)
+        tokenizer = AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError, KeyError) as error:
+        raise _cannot_be_loaded(name, error) from error
+    if tokenizer.eos_token_id is None:
+        raise FspoError(f"model {name!r}: its tokenizer names no end-of-text token")
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions or sys.maxsize)
+    short = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return config, tokenizer, torch.bfloat16 if short else torch.float32
+
+
+def _cannot_be_loaded(name: str, error: BaseException) -> FspoError:
+    return FspoError(
+        f"model {name!r} cannot be loaded: {_first_line(error)}. Give {EMBEDDED!r}, a folder "
+        "with config.json, tokenizer and safetensors weights, or a Hugging Face id that this "
+        "machine can reach."
+    )
 
 
 def embedded_model(cache: Path | None = None) -> Path:
