@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 
 from fspo import Episode, EpisodeTree, Preference, completion_logps
+from fspo.learning import scoring
 from fspo.learning.scoring import response_logps
 
 TOKENIZER = byte_tokenizer()
@@ -105,6 +106,30 @@ def test_many_rows_go_through_the_output_layer_in_chunks(tokenizer) -> None:
     tree = EpisodeTree.from_episode(Episode("u", [pair, pair]), tokenizer)
     with torch.no_grad():
         check_against_separate(MODELS["llama"], [tree])
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+@pytest.mark.parametrize("soft_cap", [None, 5.0])
+def test_gradients_of_the_output_layer_are_the_slopes(
+    trainable: bool, soft_cap: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against finite differences in double precision, over chunks of which the last is short."""
+    monkeypatch.setattr(scoring, "_ROWS_AT_ONCE", 3)
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(7, 5, dtype=torch.float64, generator=generator, requires_grad=True)
+    weights = torch.randn(11, 5, dtype=torch.float64, generator=generator)
+    weights.requires_grad_(trainable)
+    targets = torch.randint(11, (7,), generator=generator)
+
+    def logps(hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        def head(rows: torch.Tensor) -> torch.Tensor:
+            logits = rows @ weights.T
+            return soft_cap * (logits / soft_cap).tanh() if soft_cap else logits
+
+        # As in a loss: each row's share differs.
+        return scoring._row_logps(hidden, targets, head, trainable) * torch.arange(1, 8)
+
+    assert torch.autograd.gradcheck(logps, (hidden, weights))
 
 
 def test_eager_attention_takes_the_same_tree(tokenizer) -> None:

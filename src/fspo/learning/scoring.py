@@ -107,7 +107,10 @@ def _head(causal: Any) -> Head:
 
 
 def _logp(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
-    logits = head(hidden).float()
+    import torch
+
+    logits = head(hidden)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # a chunk of rows only
     picked: Tensor = logits.gather(1, targets[:, None])[:, 0]
     return picked - logits.logsumexp(1)
 
