@@ -275,6 +275,7 @@ def training_arguments(recipe: Any, checkpoints: Path) -> TrainingArguments:
         "disable_tqdm": True,
         "report_to": "none",
         "dataloader_pin_memory": False,
+        "ddp_find_unused_parameters": False,  # there are none, and looking for them takes time
         "use_cpu": not torch.cuda.is_available(),
     }
     return TrainingArguments(**(settings | recipe.trainer))
