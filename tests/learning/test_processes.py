@@ -88,7 +88,7 @@ def test_a_killed_worker_ends_the_job_which_then_resumes(place: Path) -> None:
     process = launched(settings)
     deadline = time.monotonic() + 240
     while not last_checkpoint(place / "killed" / "checkpoints"):
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(worker(process.pid), signal.SIGKILL)

@@ -112,6 +112,8 @@ def run(trainer: Trainer, out: Path, resume: bool) -> None:
     if checkpoint:
         say(f"going on from {checkpoint}")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    # Another process may still be writing its part of a checkpoint, which is cleared away next.
+    trainer.accelerator.wait_for_everyone()
 
 
 def finish(trainer: Trainer, recipe: TrainRecipe, out: Path) -> None:
