@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from fspo import (
+    Episode,
     EpisodeTree,
     FspoError,
     Preference,
@@ -253,8 +254,16 @@ def test_faults_are_named(place: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(place: Path) -> None:
-    with pytest.raises(FspoError, match=r"the loss is (inf|nan) on the episodes of 'u\d'"):
+    with pytest.raises(FspoError, match=r"loss is (inf|nan) on preferences\.parquet row \d+, "):
         train(recipe(place, "wild", beta=1e-30))
+
+
+def test_the_rows_of_a_tree_are_those_of_its_targets() -> None:
+    rows = [Preference(f"q{k}", "yes", "no", row=f"row {k}") for k in range(4)]
+    chain = EpisodeTree.from_episode(Episode("u", rows), byte_tokenizer())
+    assert chain.rows == ["row 0", "row 1", "row 2", "row 3"]
+    paper = EpisodeTree.from_episode(Episode("u", rows), byte_tokenizer(), "paper")
+    assert paper.rows == ["row 3"]
 
 
 def test_paired_episodes_are_of_neighbors_on_the_same_draw(place: Path) -> None:

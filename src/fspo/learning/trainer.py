@@ -121,9 +121,9 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         loss = every.sum() * processes / counted
         if not torch.isfinite(loss):
             raise FspoError(
-                f"step {self.state.global_step + 1}: the loss is {loss.item()} on the episodes of "
-                f"{', '.join(repr(tree.user_id) for tree in trees)}; the last checkpoint is good. "
-                "Take a lower learning_rate, or a larger beta."
+                f"step {self.state.global_step + 1}: the loss is {loss.item()} on "
+                f"{_culprits(trees, losses)}; the last checkpoint is good. "
+                "Look at what stands there, or take a lower learning_rate or a larger beta."
             )
         return (loss, {}) if return_outputs else loss
 
@@ -168,6 +168,20 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_weights(self.model.model, Path(resume_from_checkpoint))
+
+
+def _culprits(trees: Sequence[EpisodeTree], losses: Sequence[Tensor]) -> str:
+    """The rows whose losses are not finite, or whose episodes they are where that is not known."""
+    rows = [
+        row
+        for tree, loss in zip(trees, losses, strict=True)
+        for row, fine in zip(tree.rows, loss.isfinite().tolist(), strict=False)
+        if row and not fine
+    ]
+    if rows:
+        more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+        return f"{', '.join(rows[:5])}{more}"
+    return f"the episodes of {', '.join(repr(tree.user_id) for tree in trees)}"
 
 
 def _lengths(tree: EpisodeTree, logps: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ A tree knows token ids, positions and who sees whom. It knows nothing about mode
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +43,7 @@ class EpisodeTree:
         responses: what is to be priced: chosen 0, rejected 0, chosen 1, ...; or the candidates.
         dropped: how many shots were left out at the front because the context is full.
         labels: what each target is called in the log; by default after its number of shots.
+        rows: where each target was read, for messages; may be left out.
     """
 
     user_id: str
@@ -53,6 +54,7 @@ class EpisodeTree:
     responses: list[Response]
     dropped: int = 0
     labels: Sequence[str] = ()
+    rows: Sequence[str] = ()
 
     @classmethod
     def from_episode(
@@ -84,7 +86,8 @@ class EpisodeTree:
             pairs = read_pairs(blocks(preferences[dropped:], template), read)
             tree = _grow(episode.user_id, pairs, read, dropped)
             if tree.longest_path <= limit:
-                return tree
+                rows = [preference.row for preference in preferences]
+                return replace(tree, rows=rows[-len(tree.responses) // 2 :])
         raise FspoError(
             f"{preferences[-1].row or 'preference'}: user {episode.user_id!r}: prompt and response "
             f"take {tree.longest_path} tokens without any shot; the context holds {limit}. "
