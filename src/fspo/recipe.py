@@ -86,6 +86,9 @@ class TrainRecipe(Section):
     nll: float = Field(
         0.0, ge=0, description="ipo, dpo: weight of the chosen response's log-loss beside it"
     )
+    store_reference: bool = Field(
+        False, description="keep the reference's log-probs beside the data, for further runs"
+    )
     shots: int = Field(8, ge=0, description="shots before an episode's last target")
     episodes: int = Field(160, ge=1, description="episodes to train on, in all")
     measures: list[str] | None = Field(

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.files import write_json
-from fspo.learning.policy import SETTINGS, read_settings
+from fspo.learning.policy import SETTINGS, read_settings, reference_logps
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainingArguments
@@ -55,6 +56,12 @@ def train(
     episodes = (dataset or EpisodeDataset)(preferences, tokenizer, recipe)
     if episodes.left_out:
         say(f"{episodes.left_out} users with a single preference are left out")
+    if recipe.store_reference and recipe.objective != "sft":
+        from fspo.learning.stored import StoredReference, reference_path
+
+        path = reference_path(recipe, preferences, str(model.dtype))
+        episodes = StoredReference(episodes, path, partial(reference_logps, model, frozen))
+        frozen = None  # its memory is free for what learns
     trainer = FspoTrainer(
         TreeModel(model),
         objective=recipe.objective,

@@ -97,10 +97,7 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
             losses = [objectives.sft(logps[0::2]) for logps in policy]
             margins = [(logps[0::2] - logps[1::2]).detach() for logps in policy]
         else:
-            weights = self.accelerator.unwrap_model(model).model
-            with shared_with_reference(weights, self._frozen):
-                before = reference_logps(weights, self._frozen, trees)
-                now = model(trees)
+            before, now = self._both(model, trees)
             reference = _reduced(trees, before, self._reduction)
             policy = _reduced(trees, now, self._reduction)
             margins = [
@@ -126,6 +123,18 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
                 "Look at what stands there, or take a lower learning_rate or a larger beta."
             )
         return (loss, {}) if return_outputs else loss
+
+    def _both(
+        self, model: nn.Module, trees: Sequence[EpisodeTree]
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Each tree's response log-probs by the reference and by the policy."""
+        known = [tree.reference for tree in trees if tree.reference is not None]
+        if len(known) == len(trees):
+            device = self.args.device
+            return [torch.from_numpy(logps).to(device) for logps in known], model(trees)
+        weights = self.accelerator.unwrap_model(model).model
+        with shared_with_reference(weights, self._frozen):
+            return reference_logps(weights, self._frozen, trees), model(trees)
 
     def _get_num_items_in_batch(
         self, batch_samples: Sequence[Mapping[str, Any]], device: torch.device

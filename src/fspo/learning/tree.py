@@ -44,6 +44,7 @@ class EpisodeTree:
         dropped: how many shots were left out at the front because the context is full.
         labels: what each target is called in the log; by default after its number of shots.
         rows: where each target was read, for messages; may be left out.
+        reference: float32 (responses,): the reference's log-probs, where they are known already.
     """
 
     user_id: str
@@ -55,6 +56,7 @@ class EpisodeTree:
     dropped: int = 0
     labels: Sequence[str] = ()
     rows: Sequence[str] = ()
+    reference: npt.NDArray[np.float32] | None = None
 
     @classmethod
     def from_episode(

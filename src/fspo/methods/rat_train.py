@@ -55,6 +55,8 @@ def train(recipe: TrainRecipe, resume: bool = False, embed: Embedder | None = No
         raise FspoError(
             "method rat: its last stage goes on from the adapter of its first; give a lora"
         )
+    if recipe.store_reference:
+        raise FspoError("store_reference: it is for method fspo, not for rat; leave it out")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise FspoError("method rat: one process samples descriptions; run it without a launcher")
     preferences = training_data(recipe)

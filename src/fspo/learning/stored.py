@@ -1,0 +1,113 @@
+"""The reference's log-probs, computed once and kept beside the data for every further run.
+
+Episodes depend on the recipe's seed and shots, not on what is learned from them: runs that differ
+in objective, learning rate or adapter read the same trees, and the reference gives them the same
+log-probs. The file is named after all that they depend on.
+
+    data/.fspo/reference-9c1f....safetensors     episode -> float32 (responses,)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fspo.console import say, track
+from fspo.files import replacing
+from fspo.learning.tree import EpisodeTree
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fspo.preferences.records import Preferences
+    from fspo.recipe import TrainRecipe
+
+Price = Callable[[Sequence[EpisodeTree]], "Sequence[Tensor]"]
+
+_KEPT_EVERY = 64  # episodes; what was priced since is lost if the process is killed
+_DEPENDS_ON = ("model", "template", "shots", "paired", "max_length", "seed")
+
+
+class StoredReference:
+    """Episodes with the log-probs that the reference gives their responses."""
+
+    def __init__(self, episodes: Any, path: Path, price: Price) -> None:
+        """Prices what `path` does not hold yet, and keeps it there.
+
+        Args:
+            episodes: a dataset of trees; the i-th is always the same.
+            path: the file; another run of the same episodes may have begun it.
+            price: gives each tree's response log-probs by the reference.
+        """
+        self._episodes = episodes
+        self.left_out: int = episodes.left_out
+        self._logps = _priced(episodes, path, price)
+
+    def __len__(self) -> int:
+        return len(self._episodes)
+
+    def __getitem__(self, index: int) -> EpisodeTree:
+        tree: EpisodeTree = self._episodes[index]
+        return replace(tree, reference=self._logps[str(index)].numpy())
+
+
+def _priced(episodes: Any, path: Path, price: Price) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    known = load_file(path) if path.is_file() else {}
+    missing = [index for index in range(len(episodes)) if str(index) not in known]
+    if not missing:
+        say(f"the reference's log-probs are those of {path}")
+        return known
+    for count, index in enumerate(track(missing, "reference", len(missing)), 1):
+        [logps] = price([episodes[index]])
+        known[str(index)] = logps.float().cpu()
+        if count % _KEPT_EVERY == 0 or count == len(missing):
+            _keep(known, path)
+    return known
+
+
+def _keep(known: dict[str, Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    with replacing(path) as temporary:
+        save_file(known, temporary)
+
+
+def reference_path(recipe: TrainRecipe, preferences: Preferences, dtype: str) -> Path:
+    """Where the log-probs of a recipe's episodes are kept.
+
+    Args:
+        recipe: whose episodes.
+        preferences: what they are drawn from.
+        dtype: what the reference computes in.
+
+    Returns:
+        A path beside the data; in the working folder's `.fspo` for data that is on no disk.
+    """
+    told: dict[str, Any] = {key: getattr(recipe, key) for key in _DEPENDS_ON} | {"dtype": dtype}
+    for key in ("model", "adapter"):
+        told |= {f"{key} weights": _weights(getattr(recipe, key))}
+    rows = hashlib.sha256()
+    for user, p in preferences:
+        rows.update(json.dumps([user, p.prompt, p.chosen, p.rejected]).encode())
+    told["data"] = rows.hexdigest()
+    name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+    data = Path(recipe.data)
+    beside = data if data.is_dir() else data.parent if data.is_file() else Path()
+    return beside / ".fspo" / f"reference-{name}.safetensors"
+
+
+def _weights(folder: str | None) -> dict[str, str]:
+    """What weights a folder holds, by hash; nothing for a model that is known by its name."""
+    if folder is None or not Path(folder).is_dir():
+        return {}
+    found = {}
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with path.open("rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
