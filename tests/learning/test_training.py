@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -256,6 +257,19 @@ def test_faults_are_named(place: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run(place: Path) -> None:
     with pytest.raises(FspoError, match=r"loss is (inf|nan) on preferences\.parquet row \d+, "):
         train(recipe(place, "wild", beta=1e-30))
+
+
+@pytest.mark.parametrize(
+    ("package", "settings"),
+    [("wandb", {"trainer": {"report_to": "wandb"}}), ("bitsandbytes", {"optimizer": "adamw_8bit"})],
+)
+def test_a_package_that_a_setting_needs_is_named(
+    place: Path, package: str, settings: dict[str, object]
+) -> None:
+    if find_spec(package):
+        pytest.skip(f"{package} is installed")
+    with pytest.raises(FspoError, match=f"settings need a package: .*{package}"):
+        train(recipe(place, f"needs-{package}", **settings))
 
 
 def test_the_rows_of_a_tree_are_those_of_its_targets() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,19 +63,20 @@ def train(
         path = reference_path(recipe, preferences, str(model.dtype))
         episodes = StoredReference(episodes, path, partial(reference_logps, model, frozen))
         frozen = None  # its memory is free for what learns
-    trainer = FspoTrainer(
-        TreeModel(model),
-        objective=recipe.objective,
-        beta=recipe.beta,
-        logps=recipe.logps,
-        nll=recipe.nll,
-        frozen=frozen,
-        args=arguments(recipe, out),
-        train_dataset=episodes,
-        data_collator=collate,
-        callbacks=[ProgressLog()],
-    )
-    run(trainer, out, resume)
+    with missing_packages_named():
+        trainer = FspoTrainer(
+            TreeModel(model),
+            objective=recipe.objective,
+            beta=recipe.beta,
+            logps=recipe.logps,
+            nll=recipe.nll,
+            frozen=frozen,
+            args=arguments(recipe, out),
+            train_dataset=episodes,
+            data_collator=collate,
+            callbacks=[ProgressLog()],
+        )
+        run(trainer, out, resume)
     if trainer.is_world_process_zero():
         save_weights(model, out)
         if recipe.adapter:
@@ -106,6 +108,18 @@ def training_data(recipe: TrainRecipe) -> Preferences:
     else:
         kept = training_preferences(every, recipe.split)
     return fewer(kept, recipe.users, recipe.preferences_per_user, recipe.seed)
+
+
+@contextmanager
+def missing_packages_named() -> Iterator[None]:
+    """Inside, a package that a setting needs and that is not installed is a user's fault."""
+    try:
+        yield
+    except (ImportError, RuntimeError) as error:
+        told = " ".join(str(error).split())
+        if isinstance(error, RuntimeError) and "to be installed" not in told:
+            raise
+        raise FspoError(f"the recipe's training settings need a package: {told}") from error
 
 
 def run(trainer: Trainer, out: Path, resume: bool) -> None:
