@@ -53,9 +53,13 @@ class Rat(Section):
 
     warm_up: int = Field(64, ge=1, description="episodes of fine-tuning on true descriptions first")
     warm_up_learning_rate: float = Field(1e-3, gt=0)
+    warm_up_batch_size: int = Field(2, ge=1, description="episodes in a step of fine-tuning")
+    descriptions: int = Field(
+        4, ge=1, description="numbers of shots in an episode that a pair of them stands after"
+    )
     samples: int = Field(4, ge=2, description="descriptions sampled of each user, to pair")
     max_tokens: int = Field(64, ge=8, description="the longest description")
-    temperature: float = Field(1.0, gt=0, description="of the samples")
+    temperature: float = Field(0.7, gt=0, description="of the samples")
     targets: int = Field(2, ge=1, description="pairs of an episode answered behind a description")
 
 

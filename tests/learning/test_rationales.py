@@ -20,6 +20,7 @@ from fspo.learning.rationales import (
 )
 from fspo.learning.scoring import response_logps
 from fspo.learning.tree import EpisodeTree
+from fspo.recipe import Rat as RatSection
 from fspo.recipe import TrainRecipe
 
 texts = st.text(min_size=1, max_size=6) | st.sampled_from(["# Task", "\n## User Description\nq"])
@@ -56,22 +57,27 @@ def test_described_trees_equal_scoring_every_response_alone(
     with_pair: bool,
     data: st.DataObject,
 ) -> None:
-    pair = (near, far) if with_pair else None
     shots = len(preferences) - min(2, len(preferences) - 1)
-    after = data.draw(st.integers(1, shots))
-    tree = described_tree(Episode("u", preferences), pair, told, TOKENIZER, 2, after=after)
-    described = ["description"] * with_pair + ["described"] * (len(preferences) - shots)
-    plain = [f"{k}_shots" for k in range(shots)]
-    assert list(tree.labels) == [*plain[:after], *described, *plain[after:]]
-    if with_pair:
-        context = tree.contexts[after]
-        assert context == description_context(preferences[:after], TOKENIZER, 8)
+    counts = st.integers(1, shots)
+    after = data.draw(counts)
+    pairs = dict.fromkeys(data.draw(st.sets(counts)), (near, far)) if with_pair else {}
+    tree = described_tree(Episode("u", preferences), pairs, told, TOKENIZER, 2, after=after)
+    expected = []
+    for k in range(shots):
+        expected.append(f"{k}_shots")
+        expected += ["description"] * (k + 1 in pairs)
+        expected += ["described"] * (len(preferences) - shots) * (k + 1 == after)
+    assert list(tree.labels) == expected
+    contexts = [
+        c for c, label in zip(tree.contexts, expected, strict=True) if label == "description"
+    ]
+    assert contexts == [description_context(preferences[:k], TOKENIZER, 8) for k in sorted(pairs)]
     check(small_model(), tree)
 
 
 def test_contexts_are_what_is_written_at_use() -> None:
     preferences = [Preference(f"q{k}", f"good {k}", f"bad {k}") for k in range(4)]
-    tree = described_tree(Episode("u", preferences), ("near", "far"), "near", TOKENIZER, 1)
+    tree = described_tree(Episode("u", preferences), {3: ("near", "far")}, "near", TOKENIZER, 1)
     *_, description, described = tree.contexts
     assert description == description_context(preferences[:3], TOKENIZER, 8)
     assert described == answer_context(preferences[:3], "near", "q3", TOKENIZER, 8)
@@ -87,7 +93,7 @@ def test_answers_stand_behind_the_nearest_description_whichever_pair_is_drawn() 
     rows = {"u": [Preference(f"q{k}", "good", "bad") for k in range(4)]}
     data = Preferences(rows, [User("u", "true")])
     pairs = {"u": [("near", "far"), ("near", "farther"), ("far", "farther")]}
-    recipe = TrainRecipe(method="rat", shots=2, episodes=12)
+    recipe = TrainRecipe(method="rat", shots=2, episodes=12, rat=RatSection(descriptions=1))
     trees = [*map(DescribedEpisodes(data, TOKENIZER, recipe, pairs).__getitem__, range(12))]
     place = [list(tree.labels).index("description") for tree in trees]
     assert set(place) == {1, 2}  # after one shot or two
@@ -117,14 +123,16 @@ def test_shots_are_dropped_for_a_description_and_one_that_is_too_long_is_named()
     tokenizer = byte_tokenizer()
     tokenizer.model_max_length = 700
     preferences = [Preference(f"q{k}", "g" * 60, "b" * 60) for k in range(5)]
-    tree = described_tree(Episode("u", preferences), ("near", "far"), "near", tokenizer, 1)
+    pairs = {2: ("gone", "gone"), 4: ("near", "far")}
+    tree = described_tree(Episode("u", preferences), pairs, "near", tokenizer, 1)
     assert tree.dropped == 2
+    assert list(tree.labels) == ["0_shots", "1_shots", "description", "described"]
     assert tree.longest_path <= 700
     trees = probe_trees("u", preferences, [Preference("n", "a", "b")], [0, 1, 5], tokenizer,
                         descriptions=["", "d" * 50, "d" * 50])  # fmt: skip
     assert [t.dropped for t in trees] == [0, 0, 3]
     with pytest.raises(FspoError, match="Shorten the description"):
-        described_tree(Episode("u", preferences), None, "long " * 200, tokenizer, 1)
+        described_tree(Episode("u", preferences), {}, "long " * 200, tokenizer, 1)
     with pytest.raises(FspoError, match="Shorten the description"):
         answer_context(preferences, "long " * 200, "q", tokenizer, 8)
     with pytest.raises(FspoError, match=r"Shorten the\s+description"):

@@ -9,7 +9,8 @@ response, so that every objective applies as it is:
     branches                    [description]     [description question chosen]
                                 [another one]     [description question rejected]
 
-The number k is drawn anew for each episode, so that one model describes users after any number.
+Descriptions leave after several numbers of shots and responses after one of these, drawn anew for
+each episode, so that one model describes users after any number.
 """
 
 from __future__ import annotations
@@ -64,21 +65,23 @@ class DescribedEpisodes:
         return len(self._episodes)
 
     def __getitem__(self, index: int) -> EpisodeTree:
-        episode, pair = self._episodes.episode(index), None
-        generator = np.random.default_rng([self._recipe.seed, index, 1])
-        if own := self._pairs.get(episode.user_id):
-            pair = own[int(generator.integers(len(own)))]
-        # The nearest, whichever pair was drawn: behind a description that is wrong, the user's
+        recipe, episode = self._recipe, self._episodes.episode(index)
+        generator = np.random.default_rng([recipe.seed, index, 1])
+        shots = max(1, len(episode.preferences) - recipe.rat.targets)
+        counts = generator.permutation(np.arange(1, shots + 1))[: recipe.rat.descriptions]
+        own = self._pairs.get(episode.user_id, ())
+        pairs = {int(k): own[int(generator.integers(len(own)))] for k in counts} if own else {}
+        # The nearest, whichever pairs were drawn: behind a description that is wrong, the user's
         # choices would teach to pass over descriptions.
         told = own[0][0] if own else self._preferences.users[episode.user_id].description
         return described_tree(
             episode,
-            pair,
+            pairs,
             told,
             self._tokenizer,
-            self._recipe.rat.targets,
-            self._recipe.max_length,
-            int(generator.integers(1, self._recipe.shots + 1)),
+            recipe.rat.targets,
+            recipe.max_length,
+            int(counts[0]),
         )
 
 
@@ -99,7 +102,7 @@ def check_described(preferences: Preferences) -> None:
 
 def described_tree(
     episode: Episode,
-    pair: tuple[str, str] | None,
+    pairs: Mapping[int, tuple[str, str]],
     told: str,
     tokenizer: PreTrainedTokenizerBase,
     targets: int = 2,
@@ -110,16 +113,16 @@ def described_tree(
 
     Args:
         episode: at least one shot and one target.
-        pair: the nearer and the farther description, or None.
+        pairs: number of shots, at least 1 -> the nearer and the farther description after it.
         told: the description that the targets are answered behind.
         tokenizer: as in `EpisodeTree.from_episode`.
         targets: how many, or fewer where the episode is short.
         max_length: as there; shots that do not fit are dropped from the front.
-        after: the number of shots that the description follows, at least 1; default: all.
+        after: the number of shots, at least 1, that `told` and what is asked follow; default: all.
 
     Returns:
-        A tree whose targets are each shot after those before it, and, behind the shot of that
-        number, the pair of descriptions and the described targets; `labels` says which is which.
+        A tree whose targets are each shot after those before it, and, behind the shots of these
+        numbers, the pairs of descriptions and what is asked; `labels` says which is which.
 
     Raises:
         FspoError: if descriptions and targets do not fit even without shots.
@@ -131,7 +134,8 @@ def described_tree(
     for dropped in range(max(1, len(shots))):
         kept = shots[dropped:]
         place = len(kept) if after is None else min(max(1, after - dropped), len(kept))
-        growing, labels = _grow(kept, asked, pair, told, tokenizer, place)
+        left = {k - dropped: pair for k, pair in pairs.items() if k > dropped}
+        growing, labels = _grow(kept, asked, left, told, tokenizer, place)
         tree = EpisodeTree(episode.user_id, *growing.finish(), labels=labels)
         if tree.longest_path <= limit:
             return replace(tree, dropped=dropped)
@@ -145,7 +149,7 @@ def described_tree(
 def _grow(
     shots: Sequence[Preference],
     asked: Sequence[Preference],
-    pair: tuple[str, str] | None,
+    pairs: Mapping[int, tuple[str, str]],
     told: str,
     tokenizer: PreTrainedTokenizerBase,
     after: int,
@@ -158,25 +162,18 @@ def _grow(
         growing.target(shot)
         growing.chain += [*read.link, *shot.rejected]
         labels.append(f"{place}_shots")
+        if pair := pairs.get(place + 1):
+            heading = read.texts([DESCRIPTION])[0]
+            for description in read.responses(pair):
+                growing.leave_with(heading, description)
+            labels.append("description")
         if place + 1 == after:
-            labels += _describe(growing, asked, pair, told, read)
+            labels += _ask(growing, asked, told, read)
     return growing, labels
 
 
-def _describe(
-    growing: Growing,
-    asked: Sequence[Preference],
-    pair: tuple[str, str] | None,
-    told: str,
-    read: Reader,
-) -> list[str]:
-    """Grows the branches with descriptions where the chain stands, and says what they are."""
-    labels = []
-    if pair:
-        heading = read.texts([DESCRIPTION])[0]
-        for description in read.responses(pair):
-            growing.leave_with(heading, description)
-        labels.append("description")
+def _ask(growing: Growing, asked: Sequence[Preference], told: str, read: Reader) -> list[str]:
+    """Grows the branches that are asked behind `told` where the chain stands; their labels."""
     context = description_tokens(told, read)
     written = [
         block._replace(lead=described_lead(p.prompt))
@@ -185,8 +182,7 @@ def _describe(
     for target in read_pairs(written, read):
         growing.leave_with([*context, *target.lead], target.chosen)
         growing.leave_with([*context, *target.lead], target.rejected)
-        labels.append("described")
-    return labels
+    return ["described"] * len(asked)
 
 
 def description_context(

@@ -72,6 +72,8 @@ def train(recipe: TrainRecipe, resume: bool = False, embed: Embedder | None = No
             "objective": "sft",
             "episodes": recipe.rat.warm_up,
             "learning_rate": recipe.rat.warm_up_learning_rate,
+            "batch_size": recipe.rat.warm_up_batch_size,
+            "micro_batch_size": min(recipe.micro_batch_size, recipe.rat.warm_up_batch_size),
         }
     )
     say("RAT, 1 of 3: fine-tuning on true descriptions")
