@@ -23,6 +23,7 @@ from typing import Any
 
 from fspo import Episode, EpisodeTree, load_model
 from fspo.evaluation.evaluate import versions
+from fspo.learning.planning import matrix_product_rate
 from fspo.preferences.reading import load_preferences
 
 SHOTS = 8
@@ -93,7 +94,7 @@ def run_fspo(template: str, steps: int) -> dict[str, Any]:
         "peak_memory_gb": peak,
         "tokens_per_tree": tokens / len(seconds),
         "gflops_per_second": rate / 1e9,
-        "share_of_matmul_rate": rate / 1e9 / matmul_rate(torch),
+        "share_of_matmul_rate": rate / 1e12 / matrix_product_rate(),
     }
 
 
@@ -203,18 +204,6 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def matmul_rate(torch: Any) -> float:
-    """Float32 GFLOP/s in products of 2048 x 2048 matrices: what the machine can do at best."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    a, b = torch.randn(2, 2048, 2048, device=device)
-    best = 0.0
-    for _ in range(10):
-        since = time.perf_counter()
-        (a @ b)[0, 0].item()
-        best = max(best, 2 * 2048**3 / (time.perf_counter() - since) / 1e9)
-    return best
-
-
 def machine() -> dict[str, Any]:
     """What the numbers were measured on."""
     import torch
@@ -227,7 +216,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "gpu": gpu,
-        "matmul_gflops": round(matmul_rate(torch), 1),
+        "matmul_gflops": round(1e3 * matrix_product_rate(), 1),
     }
 
 
