@@ -41,7 +41,6 @@ def episodes(count: int) -> list[Episode]:
 
 def run_fspo(template: str, steps: int) -> dict[str, Any]:
     """Times optimizer steps of our Trainer, one episode in each, after one that warms up."""
-    import torch
     from torch.profiler import profile
 
     from fspo.learning.episodes import collate
