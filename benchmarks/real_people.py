@@ -34,8 +34,9 @@ from fspo.recipe import Lora, TrainRecipe
 
 TEST_USERS = 0.25
 UNSEEN = 0.2  # the share of statements, or of debates, that training does not see
-COUNTS = [0, 4, 8]  # shots that a target is tried after
+COUNTS = [0, 1, 2, 4, 8]  # shots that a target is tried after
 SHOTS = max(COUNTS)
+MANY = 16  # shots that those are asked about, too, who have made so many choices
 TARGETS = 6  # of a person, that every number of shots is tried on
 DRAWS = 1  # of shots and targets, for each person
 TRAIN_SHOTS = {"polis": 16, "arguments": 8}  # short statements: longer episodes teach more a token
@@ -47,13 +48,13 @@ class Study(NamedTuple):
 
     Attributes:
         train: whom to learn from.
-        seen: probes of new people about what training has seen.
-        unseen: probes of new people about what it has not.
+        probes: of new people, about what training has seen (`seen`) and what it has not (`unseen`),
+            after up to `SHOTS` shots; and one of the two after up to `MANY`, of those who have as
+            many.
     """
 
     train: Preferences
-    seen: list[Probe]
-    unseen: list[Probe]
+    probes: dict[str, list[Probe]]
 
 
 def polis(rows: Preferences, generator: np.random.Generator) -> Study:
@@ -70,13 +71,16 @@ def polis(rows: Preferences, generator: np.random.Generator) -> Study:
     test = sorted(_drawn(sorted(rows.by_user), TEST_USERS, generator))
     train = {user: pairs for user, pairs in seen.items() if user not in test and pairs}
     held_out = Preferences({user: seen[user] for user in test})
-    about_seen = draw_probes(held_out, test, shots=SHOTS, targets=TARGETS, draws=DRAWS, seed=0)
+    about_seen, many = (
+        draw_probes(held_out, test, shots=shots, targets=TARGETS, draws=DRAWS, seed=0)
+        for shots in (SHOTS, MANY)
+    )
     about_unseen = [
         Probe(User(user), shots, unseen[user][:TARGETS])
         for user in test
         if unseen[user] and len(shots := seen[user][:SHOTS]) == SHOTS
     ]
-    return Study(Preferences(train), about_seen, about_unseen)
+    return Study(Preferences(train), _kinds(about_seen, about_unseen, many))
 
 
 def _paired(
@@ -103,19 +107,19 @@ def arguments(rows: Preferences, generator: np.random.Generator) -> Study:
         if user not in test and (kept := [p for p in own if p.prompt not in about])
     }
     held_out = Preferences({user: rows.by_user[user] for user in sorted(test)})
-    seen, unseen = (
+    seen, unseen, many = (
         draw_probes(
-            held_out,
-            sorted(test),
-            shots=SHOTS,
-            targets=TARGETS,
-            draws=DRAWS,
-            seed=0,
-            about=kind,
+            held_out, sorted(test), shots=shots, targets=TARGETS, draws=DRAWS, seed=0, about=kind
         )
-        for kind in (set(prompts) - about, about)
+        for shots, kind in ((SHOTS, set(prompts) - about), (SHOTS, about), (MANY, about))
     )
-    return Study(Preferences(train), seen, unseen)
+    return Study(Preferences(train), _kinds(seen, unseen, many, "unseen"))
+
+
+def _kinds(
+    seen: list[Probe], unseen: list[Probe], many: list[Probe], of_many: str = "seen"
+) -> dict[str, list[Probe]]:
+    return {"seen": seen, "unseen": unseen, f"{of_many}, {MANY} shots": many}
 
 
 def _debate(prompt: str) -> str:
@@ -190,6 +194,11 @@ def measured(
     }
 
 
+def counts_of(probes: Sequence[Probe]) -> list[int]:
+    """The numbers of shots that these are asked after: `COUNTS`, and as many as they have."""
+    return sorted({*COUNTS, *(len(one.shots) for one in probes)})
+
+
 def _by_person(probes: Sequence[Probe], values: Sequence[Gaps]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for one, own in zip(probes, values, strict=True):
@@ -238,13 +247,13 @@ def main() -> None:
         "versions": versions(),
         "machine": machine(),
     }
-    gaps: dict[str, dict[str, list[Gaps]]] = {"seen": {}, "unseen": {}}
+    gaps: dict[str, dict[str, list[Gaps]]] = {kind: {} for kind in study.probes}
     for predictor in predictors(study, given.out, policies):
         say(predictor.name)
-        for kind in gaps:
-            gaps[kind][predictor.name] = probe(predictor, getattr(study, kind), COUNTS)
+        for kind, asked in study.probes.items():
+            gaps[kind][predictor.name] = probe(predictor, asked, counts_of(asked))
     for kind, own in gaps.items():
-        results[kind] = measured(getattr(study, kind), own, COUNTS)
+        results[kind] = measured(study.probes[kind], own, counts_of(study.probes[kind]))
     write_json(given.out / "results.json", results)
     print(json.dumps(results, indent=2))
 
