@@ -153,13 +153,14 @@ def prepare(recipe: TrainRecipe, resume: bool) -> Path:
             raise FspoError(f"{field}: not given; name it in the recipe or with --{field}")
     out = Path(recipe.out)
     path = out / "recipe.json"
-    mine = recipe.model_dump(mode="json", exclude={"out"})
-    defaults = type(recipe)().model_dump(mode="json", exclude={"out"})
+    others = {section for section in ("rat", "vpl") if section != recipe.method}
+    mine = recipe.model_dump(mode="json", exclude={"out", *others})
+    defaults = type(recipe)().model_dump(mode="json", exclude={"out", *others})
     begun = (out / SETTINGS).is_file() or any((out / "checkpoints").glob("checkpoint-*"))
     if begun and path.is_file():
         # What an older version did not know yet was as it is by default now.
         there = _over(defaults, json.loads(path.read_text(encoding="utf-8")))
-        differing = sorted(k for k in mine | there if mine.get(k) != there.get(k))
+        differing = sorted(k for k in {*mine, *there} - others if mine.get(k) != there.get(k))
         if differing:
             key = differing[0]
             raise FspoError(
