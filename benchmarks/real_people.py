@@ -164,16 +164,30 @@ def recipe(out: Path, shots: int, episodes: int) -> TrainRecipe:
     )
 
 
+def vpl_recipe(out: Path, shots: int) -> TrainRecipe:
+    """Variational preference learning on the frozen model, which takes a minute or two."""
+    return TrainRecipe(
+        data=str(out / "data"),
+        out=str(out / "vpl"),
+        method="vpl",
+        shots=shots,
+        episodes=19_200,
+        batch_size=32,
+        micro_batch_size=32,
+        learning_rate=1e-3,
+        save_every=100,
+    )
+
+
 def predictors(study: Study, out: Path, policies: Mapping[str, Path]) -> Iterator[Predictor]:
     """Simple baselines and GPO, fitted to the training people, then the policies."""
-    from fspo.learning.policy import load_policy
     from fspo.methods.baselines import NAMES, baselines
-    from fspo.methods.in_context import InContext
+    from fspo.methods.build import methods, trained
     from fspo.recipe import EvaluateRecipe
 
     yield from baselines(NAMES, study.train, seed=0)
-    for name, folder in policies.items():
-        yield InContext(name, load_policy(folder), EvaluateRecipe())
+    named = [f"{name}={folder}" for name, folder in policies.items()]
+    yield from methods(trained(named), [], EvaluateRecipe())
 
 
 def measured(
@@ -226,7 +240,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=440)
     parser.add_argument("--pairs", type=int, default=2000, help="for IPO without users")
     given = parser.parse_args()
-    from fspo.learning.train import train
+    from fspo.methods.train import train
 
     study = STUDIES[given.study](read(given.data), np.random.default_rng(0))
     if not (given.out / "data").is_dir():
@@ -236,6 +250,7 @@ def main() -> None:
     if given.pairs:
         plan = recipe(given.out, 0, given.pairs)
         policies["DPO without users"] = train(plan, resume=True)
+    policies["VPL"] = train(vpl_recipe(given.out, TRAIN_SHOTS[given.study]), resume=True)
     results: dict[str, Any] = {
         "study": given.study,
         "training": {
