@@ -24,7 +24,7 @@ from fspo.console import say
 from fspo.evaluation.evaluate import versions
 from fspo.evaluation.probing import Gaps, Probe, draw_probes, hits, probe
 from fspo.evaluation.statistics import paired_difference
-from fspo.evaluation.summaries import accuracy, known
+from fspo.evaluation.summaries import accuracy, by_user, known
 from fspo.files import write_json
 from fspo.methods.method import Predictor
 from fspo.preferences.reading import preference_rows
@@ -195,7 +195,7 @@ def measured(
 ) -> dict[str, Any]:
     """Every predictor's accuracy by shots, calibration, and FSPO's lead over it at all shots."""
     hit = {
-        name: _by_person(probes, [hits(values)[-1] for values in own]) for name, own in gaps.items()
+        name: by_user(probes, [hits(values)[-1] for values in own]) for name, own in gaps.items()
     }
     ours = hit[OURS]
     return {
@@ -211,13 +211,6 @@ def measured(
 def counts_of(probes: Sequence[Probe]) -> list[int]:
     """The numbers of shots that these are asked after: `COUNTS`, and as many as they have."""
     return sorted({*COUNTS, *(len(one.shots) for one in probes)})
-
-
-def _by_person(probes: Sequence[Probe], values: Sequence[Gaps]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for one, own in zip(probes, values, strict=True):
-        found.setdefault(one.user.user_id, []).extend(own.tolist())
-    return found
 
 
 def _lead(ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fspo.evaluation.statistics import bootstrap_ci, paired_difference, pooled_mean
-from fspo.evaluation.summaries import known
+from fspo.evaluation.comparing import difference
+from fspo.evaluation.summaries import summary
 
 Results = Mapping[str, Any]  # what is in a `results.json`
 Table = dict[str, Any]
@@ -33,9 +33,8 @@ def pooled(runs: Sequence[Results], published: Mapping[str, float]) -> dict[str,
     subject = _subject(first)
     return {
         "methods": {
-            name: {
-                "winrate": round(pooled_mean(own), 2),
-                "ci95": known(bootstrap_ci(own, np.random.default_rng(0)), 2),
+            name: summary(own, 0, "winrate")
+            | {
                 "by_seed": [run["methods"][name]["winrate"] for run in runs],
                 "length_controlled": _mean(
                     [run["methods"][name]["length_controlled"] for run in runs], 2
@@ -46,7 +45,9 @@ def pooled(runs: Sequence[Results], published: Mapping[str, float]) -> dict[str,
         },
         "subject": subject,
         "differences": {
-            name: _difference(rates[subject], own) for name, own in rates.items() if name != subject
+            name: difference(rates[subject], own, 0)
+            for name, own in rates.items()
+            if name != subject
         },
         "predictions": {
             name: {
@@ -88,13 +89,6 @@ def _by_user(runs: Sequence[Results], name: str) -> dict[str, list[float]]:
         for run in runs
         for user, values in run["methods"][name]["by_user"].items()
     }
-
-
-def _difference(
-    one: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[float]]
-) -> dict[str, Any]:
-    found = paired_difference(one, other, np.random.default_rng(0))
-    return {"difference": round(found.mean, 2), "ci95": known((found.low, found.high), 2)}
 
 
 def _mean(values: Sequence[float], digits: int) -> float:

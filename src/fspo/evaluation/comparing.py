@@ -12,7 +12,7 @@ from fspo.evaluation.groups import compare_groups, groups_of, worse_served
 from fspo.evaluation.judges import Item, Judge, Judgement, MeasuredJudge
 from fspo.evaluation.length_control import length_controlled_win_rate
 from fspo.evaluation.probing import Probe
-from fspo.evaluation.statistics import Difference, binomial_p, paired_difference, wins_of_decided
+from fspo.evaluation.statistics import binomial_p, paired_difference, wins_of_decided
 from fspo.evaluation.summaries import groups, known, summary
 from fspo.methods.method import Task
 from fspo.preferences.records import Preference, Preferences
@@ -74,11 +74,7 @@ def differences(
         method: by_user(tasks, [100 * judgement.outcome for judgement in judgements])
         for method, judgements in judged.items()
     }
-    return {
-        other: _difference(paired_difference(won[name], own, np.random.default_rng(seed)))
-        for other, own in won.items()
-        if other != name
-    }
+    return {other: difference(won[name], own, seed) for other, own in won.items() if other != name}
 
 
 def warnings(
@@ -156,5 +152,7 @@ def _words(texts: Sequence[str]) -> list[float]:
     return [float(len(text.split())) for text in texts]
 
 
-def _difference(found: Difference) -> dict[str, Any]:
+def difference(one: Outcomes, other: Outcomes, seed: int) -> dict[str, Any]:
+    """By how many points one method's outcomes are above another's on the same prompts."""
+    found = paired_difference(one, other, np.random.default_rng(seed))
     return {"difference": round(found.mean, 2), "ci95": known((found.low, found.high), 2)}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fspo.errors import FspoError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fspo.recipe import TrainRecipe
 
 _SAMPLED = 32  # episodes whose lengths are looked at
-_BYTES_OF_STATE = {"adamw": 8, "adam": 8, "rmsprop": 4, "adagrad": 4, "adafactor": 1, "sgd": 0}
+_BYTES_OF_STATE = {"adam": 8, "rmsprop": 4, "adagrad": 4, "adafactor": 1, "sgd": 0}
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,6 @@ class Plan:
             ]
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        """All figures by name."""
-        return asdict(self) | {"memory": self.memory}
-
 
 def plan(recipe: TrainRecipe) -> Plan:
     """Builds all that a run needs, without contents, and counts.
@@ -125,12 +121,12 @@ def plan(recipe: TrainRecipe) -> Plan:
             _step(recipe, model, [typical])
         with _kept_bytes(model) as kept:
             _step(recipe, model, longest)
-    parameters = list(model.parameters())
-    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    parameters = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     copies = 2 if recipe.lora is None and recipe.objective != "sft" else 1
     mean = sum(map(len, trees)) / len(trees)
     return Plan(
-        parameters=sum(p.numel() for p in parameters),
+        parameters=parameters,
         trained=trained,
         steps=-(-recipe.episodes // recipe.batch_size),
         tokens=round(mean, 1),
@@ -138,7 +134,7 @@ def plan(recipe: TrainRecipe) -> Plan:
         dropped=sum(tree.dropped for tree in trees),
         pairs=round(sum(len(tree.responses) for tree in trees) / 2 / len(trees), 2),
         flop=flop[0] * recipe.episodes * mean / len(typical),
-        weights=copies * dtype.itemsize * sum(p.numel() for p in parameters),
+        weights=copies * dtype.itemsize * parameters,
         learning=trained * (4 + _state_bytes(recipe.optimizer)),
         activations=kept[0],
     )
