@@ -60,6 +60,9 @@ class Rat(Section):
     samples: int = Field(4, ge=2, description="descriptions sampled of each user, to pair")
     max_tokens: int = Field(64, ge=8, description="the longest description")
     temperature: float = Field(0.7, gt=0, description="of the samples")
+    nll: float = Field(
+        1.0, ge=0, description="ipo, dpo: weight of the nearer description's log-loss beside it"
+    )
     targets: int = Field(2, ge=1, description="pairs of an episode answered behind a description")
 
 

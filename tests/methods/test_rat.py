@@ -8,11 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import byte_tokenizer, small_model
 
-from fspo import FspoError, Preference, Preferences, User, load_preferences
+from fspo import (
+    FspoError,
+    Preference,
+    Preferences,
+    User,
+    completion_logps,
+    load_preferences,
+)
 from fspo.evaluation.evaluate import evaluate
 from fspo.learning.policy import load_policy
+from fspo.learning.rationales import DescribedEpisodes
+from fspo.learning.train import training_data
 from fspo.methods.method import Task
 from fspo.methods.rat import Rat, description_similarity, write_descriptions
 from fspo.methods.rat_train import nearer_first, sampled, train
@@ -72,6 +82,29 @@ def test_the_last_stage_starts_from_fine_tuning_and_logs_descriptions(place: Pat
     settings = json.loads((place / "policy" / "fspo.json").read_text())
     assert settings["method"] == "rat"
     assert settings["adapter"] == str(place / "policy" / "warm-up")
+
+
+def test_the_nearer_description_alone_is_held_likely(place: Path) -> None:
+    """At the first step the margins are 0, so DPO's share of the loss is log 2 for every target."""
+    settings = recipe(place, "policy")
+    data = training_data(settings)
+    lines = (place / "policy" / "descriptions.jsonl").read_text().splitlines()
+    written = {row["user_id"]: row["descriptions"] for row in map(json.loads, lines)}
+    pairs = nearer_first(written, data, letters)
+    assert pairs
+    trees = [DescribedEpisodes(data, byte_tokenizer(), settings, pairs)[k] for k in range(4)]
+    warm = load_policy(place / "policy" / "warm-up")
+    with torch.no_grad():
+        scored = completion_logps(warm.model, trees)
+    per_token = [
+        (float(chosen[place]) / len(tree.chosen[place]), label)
+        for tree, (chosen, _) in zip(trees, scored, strict=True)
+        for place, label in enumerate(tree.labels)
+    ]
+    held = -sum(logp for logp, label in per_token if label == "description") / len(per_token)
+    assert held > 0.01
+    log = json.loads((place / "policy" / "training_log.json").read_text())
+    assert log[0]["loss"] == pytest.approx(np.log(2) + held, rel=1e-3)
 
 
 def test_sampling_goes_on_to_the_same_file(place: Path) -> None:

@@ -26,7 +26,7 @@ from fspo.learning.episodes import EpisodeDataset
 from fspo.learning.growing import Growing, Reader, Tokens, read_pairs
 from fspo.learning.probes import description_tokens
 from fspo.learning.templates import DESCRIPTION, blocks, described_lead
-from fspo.learning.tree import EpisodeTree
+from fspo.learning.tree import DESCRIBES, EpisodeTree
 from fspo.preferences.records import Episode, Preference, Preferences
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _grow(
             heading = read.texts([DESCRIPTION])[0]
             for description in read.responses(pair):
                 growing.leave_with(heading, description)
-            labels.append("description")
+            labels.append(DESCRIBES)
         if place + 1 == after:
             labels += _ask(growing, asked, told, read)
     return growing, labels

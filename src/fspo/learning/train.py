@@ -70,6 +70,7 @@ def train(
             beta=recipe.beta,
             logps=recipe.logps,
             nll=recipe.nll,
+            nll_descriptions=recipe.rat.nll,
             frozen=frozen,
             args=arguments(recipe, out),
             train_dataset=episodes,

@@ -23,7 +23,7 @@ from fspo.errors import FspoError
 from fspo.learning import objectives
 from fspo.learning.policy import reference_logps, shared_with_reference
 from fspo.learning.scoring import causal_model, response_logps
-from fspo.learning.tree import EpisodeTree
+from fspo.learning.tree import DESCRIBES, EpisodeTree
 
 
 class TreeModel(nn.Module):
@@ -66,6 +66,7 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         beta: float,
         logps: objectives.Reduction,
         nll: float,
+        nll_descriptions: float,
         frozen: nn.Module | None,
         **kwargs: Any,
     ) -> None:
@@ -73,7 +74,7 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         self._objective = objective
         self._beta = beta
         self._reduction = logps
-        self._nll = nll
+        self._nll, self._nll_descriptions = nll, nll_descriptions
         self._frozen = frozen
         self._seen: dict[str, list[float]] = defaultdict(list)
         self._tokens = 0
@@ -106,11 +107,10 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
             ]
             loss_of = objectives.ipo if self._objective == "ipo" else objectives.dpo
             losses = [loss_of(h, self._beta) for h in margins]
-            if self._nll:
-                losses = [
-                    loss + self._nll * objectives.nll(logps, _lengths(tree, logps))[0::2]
-                    for loss, logps, tree in zip(losses, now, trees, strict=True)
-                ]
+            losses = [
+                loss + self._likelihood(tree, logps)
+                for loss, logps, tree in zip(losses, now, trees, strict=True)
+            ]
         self._note(trees, margins)
         every = torch.cat(losses)
         counted = num_items_in_batch or len(every)
@@ -135,6 +135,15 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         weights = self.accelerator.unwrap_model(model).model
         with shared_with_reference(weights, self._frozen):
             return reference_logps(weights, self._frozen, trees), model(trees)
+
+    def _likelihood(self, tree: EpisodeTree, logps: Tensor) -> Tensor:
+        """The weighted log-loss of each target's chosen response, (targets,), or of description."""
+        weights = [
+            self._nll_descriptions if label == DESCRIBES else self._nll
+            for label in tree.labels or [""] * (len(logps) // 2)
+        ]
+        losses = objectives.nll(logps, _lengths(tree, logps))[0::2]
+        return torch.tensor(weights, device=logps.device) * losses
 
     def _get_num_items_in_batch(
         self, batch_samples: Sequence[Mapping[str, Any]], device: torch.device

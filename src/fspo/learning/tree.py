@@ -28,6 +28,8 @@ from fspo.preferences.records import Episode, Preference
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+DESCRIBES = "description"  # the label of a target that is a pair of descriptions of the user
+
 
 @dataclass(frozen=True, eq=False)
 class EpisodeTree:
