@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -109,23 +107,35 @@ def test_it_learns_from_shots_and_says_so(place: Path) -> None:
     assert not (out / "checkpoints").exists()
 
 
+# Kills its own process so many seconds after the first checkpoint that it writes.
+KILLED = """
+import os, signal, sys, threading
+from fspo.cli import main
+from fspo.learning.trainer import FspoTrainer
+
+delay, write = float(sys.argv.pop()), FspoTrainer._save_checkpoint
+
+def write_and_die(*args, **kwargs):
+    global delay
+    write(*args, **kwargs)
+    if delay:
+        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    delay = 0
+
+FspoTrainer._save_checkpoint = write_and_die
+main()
+"""
+
+
 def test_a_run_that_is_killed_ten_times_ends_in_the_same_weights(place: Path) -> None:
-    whole = train(recipe(place, "whole", episodes=80))
-    settings = recipe(place, "killed", episodes=80, save_every=1)
+    whole = train(recipe(place, "whole", episodes=120))
+    settings = recipe(place, "killed", episodes=120, save_every=1)
     (place / "killed.yaml").write_text(settings.model_dump_json())
-    command = [sys.executable, "-m", "fspo", "train", str(place / "killed.yaml"), "--resume"]
-    delays = np.random.default_rng(0).uniform(0, 0.3, 10)
-    for delay in delays:
-        before = last_checkpoint(place / "killed" / "checkpoints")
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while last_checkpoint(place / "killed" / "checkpoints") == before:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        time.sleep(delay)  # somewhere in a step, or in the middle of writing a checkpoint
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    command = [sys.executable, "-c", KILLED, "train", str(place / "killed.yaml"), "--resume"]
+    # Somewhere in one of the next steps, or in the middle of writing a checkpoint.
+    for delay in np.random.default_rng(0).uniform(0.001, 0.06, 10):
+        done = subprocess.run([*command, str(delay)], stderr=subprocess.DEVNULL, timeout=300)
+        assert done.returncode == -signal.SIGKILL
     assert not (place / "killed" / ADAPTER).exists()
     resumed = train(settings, resume=True)
     for name, weights in load_file(whole / ADAPTER).items():
