@@ -67,7 +67,6 @@ def run_fspo(template: str, steps: int) -> dict[str, Any]:
             objective="ipo",
             beta=BETA,
             logps="sum",
-            nll=0.0,
             frozen=None,
             args=training_arguments(recipe, Path(folder)),
             train_dataset=trees,

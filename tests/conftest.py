@@ -11,6 +11,7 @@ from transformers import (
     GemmaConfig,
     GPTNeoXConfig,
     LlamaConfig,
+    MistralConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -57,6 +58,7 @@ FAMILIES: dict[str, PreTrainedConfig] = {
     "gemma": GemmaConfig(**SIZE, num_key_value_heads=1, head_dim=8),
     "gemma2": Gemma2Config(**SIZE, num_key_value_heads=2, head_dim=8, sliding_window=40),
     "gpt_neox": GPTNeoXConfig(**SIZE),
+    "mistral": MistralConfig(**SIZE, num_key_value_heads=2, head_dim=8, sliding_window=40),
 }
 
 

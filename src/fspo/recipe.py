@@ -106,6 +106,9 @@ class TrainRecipe(Section):
     )
     batch_size: int = Field(2, ge=1, description="episodes in an optimizer step, on each process")
     micro_batch_size: int = Field(1, ge=1, description="episodes in one forward pass")
+    micro_batch_tokens: int | None = Field(
+        None, ge=16, description="as many episodes in one pass as hold so many tokens, instead"
+    )
     max_length: int | None = Field(None, ge=16, description="context in tokens; default: model's")
     lora: Lora | None = Field(Lora(), description="null trains all weights")
     rat: Rat = Rat()

@@ -16,7 +16,9 @@ from conftest import byte_tokenizer, small_model
 from safetensors.torch import load_file
 
 from fspo import Preference, Preferences, User
-from fspo.learning.train import train
+from fspo.learning.batch import passes
+from fspo.learning.episodes import EpisodeDataset
+from fspo.learning.train import train, training_data
 from fspo.learning.trainer import last_checkpoint
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import Lora, TrainRecipe
@@ -77,6 +79,27 @@ def test_two_processes_train_like_one_with_trees_of_unlike_size(place: Path) -> 
     accumulated = train(recipe(place, "accumulated", batch_size=4, micro_batch_size=1))
     check_alike(one, accumulated)
     two = recipe(place, "two", batch_size=2, micro_batch_size=1)
+    process = launched(two)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    check_alike(one, Path(two.out))
+
+
+def test_processes_with_unlike_numbers_of_passes_train_like_one(place: Path) -> None:
+    """A short tree is read with another short one, a long one alone."""
+    settings = recipe(place, "passes", batch_size=4)
+    episodes = EpisodeDataset(training_data(settings), byte_tokenizer(), settings)
+    trees = [*map(episodes.__getitem__, range(len(episodes)))]
+    tokens = 2 * min(map(len, trees))
+    steps = zip(trees[0::4], trees[1::4], trees[2::4], trees[3::4], strict=True)
+    counts = [
+        {len(passes(step[0:2], tokens)), len(passes(step[2:4], tokens))}
+        for step in map(list, steps)
+    ]
+    assert {1, 2} in counts
+    one = train(recipe(place, "whole-steps", batch_size=4, micro_batch_size=4))
+    check_alike(one, train(settings.model_copy(update={"micro_batch_tokens": tokens})))
+    two = recipe(place, "two-passes", batch_size=2, micro_batch_tokens=tokens)
     process = launched(two)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from conftest import FAMILIES, byte_tokenizer, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
+from torch.nn.attention.flex_attention import create_mask, flex_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 from fspo import Episode, EpisodeTree, Preference, completion_logps
-from fspo.learning import scoring
+from fspo.learning import attention, scoring
 from fspo.learning.scoring import response_logps
 
 TOKENIZER = byte_tokenizer()
@@ -50,6 +59,68 @@ def test_equals_scoring_every_response_separately(
     trees = [EpisodeTree.from_episode(e, TOKENIZER, template) for e in batch]
     with torch.no_grad():
         check_against_separate(MODELS[family], trees)
+
+
+@contextmanager
+def packed(kernel: Any = flex_attention) -> Iterator[None]:
+    """Trees are packed as on CUDA, with FlexAttention as it is before it is compiled."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is not compiled
+        patch.setattr(attention, "packs", lambda causal: True)
+        patch.setattr(attention, "flex_kernel", lambda: kernel)
+        yield
+
+
+def differentiable(query: Any, key: Any, value: Any, block_mask: Any, **options: Any) -> Any:
+    """What FlexAttention computes; on a CPU that has no backward pass."""
+    length = query.shape[-2]
+    mask = create_mask(block_mask.mask_mod, 1, 1, length, length, "cpu")
+    return scaled_dot_product_attention(query, key, value, mask, **options)
+
+
+@pytest.mark.parametrize("template", ["chain", "paper"])
+@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - {"gemma2"}))
+@settings(max_examples=6, deadline=None)
+@given(batch=st.lists(episodes, min_size=1, max_size=3))
+def test_packed_trees_equal_scoring_every_response_separately(
+    family: str, template: str, batch: list[Episode]
+) -> None:
+    trees = [EpisodeTree.from_episode(e, TOKENIZER, template) for e in batch]
+    with packed(), torch.no_grad():
+        check_against_separate(MODELS[family], trees)
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral"])
+@settings(max_examples=4, deadline=None)
+@given(batch=st.lists(episodes, min_size=1, max_size=3))
+def test_gradients_of_packed_trees_are_those_of_trees_side_by_side(
+    family: str, batch: list[Episode]
+) -> None:
+    trees = [EpisodeTree.from_episode(e, TOKENIZER) for e in batch]
+    model = with_lora(family)
+    beside = gradients(model, margins(completion_logps(model, trees)))
+    with packed(differentiable):
+        together = gradients(model, margins(completion_logps(model, trees)))
+    assert together.keys() == beside.keys()
+    for name, gradient in beside.items():
+        scale = max(1.0, gradient.abs().max().item())
+        torch.testing.assert_close(together[name], gradient, atol=1e-4 * scale, rtol=0)
+
+
+def test_trees_are_packed_on_cuda_alone_and_not_where_the_kernel_lacks_something() -> None:
+    def on(device: str, model: Any = MODELS["llama"], **settings: Any) -> bool:
+        config = copy.deepcopy(model.config)
+        vars(config).update(settings)
+        return attention.packs(
+            SimpleNamespace(
+                device=torch.device(device), config=config, training=True, _supports_flex_attn=True
+            )
+        )
+
+    assert on("cuda")
+    assert not on("cpu")
+    assert not on("cuda", attention_dropout=0.1)
+    assert not on("cuda", MODELS["gemma2"])  # its scores have a soft cap: eager attention
 
 
 def gradients(model: torch.nn.Module, value: torch.Tensor) -> dict[str, torch.Tensor]:

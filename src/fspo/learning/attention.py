@@ -1,29 +1,101 @@
 """Attention over trees: each token sees its own path to the root, and nothing else.
 
-Where the model's attention is PyTorch's scaled-dot-product attention, the chains are read with the
-plain causal kernel, which skips what no token sees, and only the branches with a mask. Elsewhere
-(eager attention, sliding windows shorter than the tree) one dense mask says it all.
+On CUDA trees are packed into one sequence, and FlexAttention skips the blocks of it that no token
+sees. Elsewhere trees stand side by side: with PyTorch's scaled-dot-product attention the chains are
+read by the plain causal kernel and only the branches with a mask; else (eager attention, sliding
+windows shorter than the tree) one dense mask says it all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from fspo.learning.batch import TreeBatch
+from fspo.learning.batch import PackedTrees, TreeBatch
+from fspo.learning.tree import EpisodeTree
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.nn.attention.flex_attention import BlockMask
 
 _NAME = "fspo_tree"
+_BLOCK = 128  # what FlexAttention skips or reads at once
+
+
+def laid_out(
+    causal: Any, trees: Sequence[EpisodeTree]
+) -> tuple[TreeBatch | PackedTrees, Tensor | BlockMask | dict[str, Any]]:
+    """Trees as a model reads them in one pass, and what to pass to it as `attention_mask`.
+
+    Args:
+        causal: a causal language model of transformers; from its first tree on, its attention is
+            "fspo_tree", which is "sdpa" for everything that is not a tree.
+        trees: at least one.
+    """
+    if packs(causal):
+        packed = PackedTrees(trees, _BLOCK)
+        return packed, _block_masks(causal, packed)
+    batch = TreeBatch(trees)
+    return batch, tree_masks(causal, batch)
+
+
+def packs(causal: Any) -> bool:
+    """Whether a model reads trees packed: on CUDA, where FlexAttention computes what it asks."""
+    config = causal.config.get_text_config()
+    drops = causal.training and getattr(config, "attention_dropout", 0.0)
+    return bool(
+        causal.device.type == "cuda"
+        and config._attn_implementation in ("sdpa", _NAME)
+        and causal._supports_flex_attn
+        and not drops
+    )
+
+
+def _block_masks(causal: Any, packed: PackedTrees) -> BlockMask | dict[str, BlockMask]:
+    """The mask of packed trees; one for each type of attention layer where a model has several."""
+    import torch
+
+    config = causal.config.get_text_config()
+    config._attn_implementation = _registered()
+    positions, branch, trunk, leaves = (
+        torch.from_numpy(numbers).to(causal.device, torch.int32)
+        for numbers in (packed.positions[0], packed.branch, packed.trunk, packed.leaves)
+    )
+
+    def full(_: Tensor, __: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        before = (branch[k] == trunk[q]) & (positions[k] < leaves[q])
+        return (positions[k] <= positions[q]) & ((branch[k] == branch[q]) | before)
+
+    window, kinds = _sliding(config, int(packed.positions.max()))
+    if not window:
+        return _block_mask(full, len(branch), causal.device)
+
+    def sliding(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return full(batch, head, q, k) & (positions[q] - positions[k] < window)
+
+    near = _block_mask(sliding, len(branch), causal.device)
+    if kinds == {"sliding_attention"}:
+        return near
+    far = _block_mask(full, len(branch), causal.device)
+    return {"full_attention": far, "sliding_attention": near}
+
+
+def _block_mask(seen: Any, length: int, device: Any) -> BlockMask:
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    return create_block_mask(seen, None, None, length, length, device, BLOCK_SIZE=_BLOCK)
+
+
+def _sliding(config: Any, last: int) -> tuple[int, set[str]]:
+    """The window of sliding layers, 0 if no token is that far from another, and the layer types."""
+    window = int(getattr(config, "sliding_window", None) or 0)
+    kinds = set(getattr(config, "layer_types", None) or []) or {"sliding_attention"}
+    return (window if window <= last and "sliding_attention" in kinds else 0), kinds
 
 
 def tree_masks(causal: Any, batch: TreeBatch) -> Tensor | dict[str, Tensor]:
-    """What to pass to a transformers model as `attention_mask`, so that it reads trees.
-
-    Args:
-        causal: a causal language model; from its first tree on, its attention is "fspo_tree", which
-            is "sdpa" for everything that is not a tree.
-        batch: the trees.
+    """The mask of trees that stand side by side.
 
     Returns:
         Float, 0 where a token is seen and the dtype's minimum elsewhere: (trees, 1, branch columns,
@@ -34,14 +106,12 @@ def tree_masks(causal: Any, batch: TreeBatch) -> Tensor | dict[str, Tensor]:
 
     visible = torch.from_numpy(batch.visible())
     config = causal.config.get_text_config()
-    window = int(getattr(config, "sliding_window", None) or 0)
-    kinds = set(getattr(config, "layer_types", None) or []) or {"sliding_attention"}
-    slides = 0 < window <= batch.positions.max() and "sliding_attention" in kinds
-    if not slides and config._attn_implementation in ("sdpa", _NAME):
+    window, kinds = _sliding(config, int(batch.positions.max()))
+    if not window and config._attn_implementation in ("sdpa", _NAME):
         config._attn_implementation = _registered()
         return _to_add(causal, visible[:, batch.chain :])
     full = _to_add(causal, visible)
-    if not slides:
+    if not window:
         return full
     positions = torch.from_numpy(batch.positions)
     distance = positions[:, :, None] - positions[:, None, :]
@@ -77,7 +147,7 @@ def _tree_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Tensor | BlockMask | None,
     dropout: float = 0.0,
     scaling: float | None = None,
     **kwargs: Any,
@@ -87,9 +157,15 @@ def _tree_attention(
     A mask with fewer rows than there are queries is that of a tree's branches.
     """
     import torch
+    from torch.nn.attention.flex_attention import BlockMask
     from torch.nn.functional import scaled_dot_product_attention
     from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
+    if isinstance(attention_mask, BlockMask):
+        output = flex_kernel()(
+            query, key, value, block_mask=attention_mask, scale=scaling, enable_gqa=True
+        )
+        return output.transpose(1, 2).contiguous(), None
     if attention_mask is None or attention_mask.shape[-2] >= query.shape[-2]:
         output, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
@@ -106,3 +182,12 @@ def _tree_attention(
         query[:, :, chain:], key, value, attn_mask=attention_mask, **options
     )
     return torch.cat([on_chain, on_branches], 2).transpose(1, 2).contiguous(), None
+
+
+@cache
+def flex_kernel() -> Any:
+    """FlexAttention, compiled once for all lengths: once for each would cost more than it saves."""
+    import torch
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)

@@ -99,6 +99,7 @@ def plan(recipe: TrainRecipe) -> Plan:
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
+    from fspo.learning.batch import passes
     from fspo.learning.episodes import EpisodeDataset
     from fspo.learning.train import training_data
     from fspo.models import read_config
@@ -112,6 +113,8 @@ def plan(recipe: TrainRecipe) -> Plan:
     trees = [episodes[index] for index in range(min(_SAMPLED, len(episodes)))]
     ordered = sorted(trees, key=len)
     typical, longest = ordered[len(ordered) // 2], ordered[-recipe.micro_batch_size :]
+    if recipe.micro_batch_tokens:
+        longest = passes(ordered[-recipe.batch_size :], recipe.micro_batch_tokens)[-1]
     if recipe.lora is None:
         dtype = torch.float32  # as in training
     model = _model(recipe, config, dtype)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fspo.learning.attention import tree_masks
-from fspo.learning.batch import TreeBatch
+from fspo.learning.attention import laid_out
 from fspo.learning.tree import EpisodeTree
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from fspo.learning.batch import PackedTrees, TreeBatch
 
 Head = Callable[["Tensor"], "Tensor"]
 
@@ -40,8 +41,8 @@ def response_logps(model: nn.Module, trees: Sequence[EpisodeTree]) -> list[Tenso
     import torch
 
     causal: Any = causal_model(model)
-    batch = TreeBatch(trees)
-    hidden = _hidden_states(causal, batch)
+    batch, masks = laid_out(causal, trees)
+    hidden = _hidden_states(causal, batch, masks)
     device = hidden.device
     logps = _row_logps(
         hidden.flatten(0, 1)[torch.from_numpy(batch.rows).to(device)],
@@ -67,8 +68,8 @@ def response_ends(model: nn.Module, trees: Sequence[EpisodeTree]) -> list[Tensor
     import torch
 
     causal: Any = causal_model(model)
-    batch = TreeBatch(trees)
-    hidden = _hidden_states(causal, batch).flatten(0, 1)
+    batch, masks = laid_out(causal, trees)
+    hidden = _hidden_states(causal, batch, masks).flatten(0, 1)
     rows = torch.from_numpy(batch.rows).to(hidden.device)
     ends = torch.tensor(batch.lengths, device=hidden.device).cumsum(0) - 1
     return list(hidden[rows[ends]].split([len(tree.responses) for tree in trees]))
@@ -79,15 +80,15 @@ def causal_model(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _hidden_states(causal: Any, batch: TreeBatch) -> Tensor:
-    """The last hidden states, float (trees, length, width)."""
+def _hidden_states(causal: Any, batch: TreeBatch | PackedTrees, masks: Any) -> Tensor:
+    """The last hidden states, float (trees, columns, width); one row where trees are packed."""
     import torch
 
     device = causal.device
     hidden: Tensor = causal.base_model(
         input_ids=torch.from_numpy(batch.tokens).to(device),
         position_ids=torch.from_numpy(batch.positions).to(device),
-        attention_mask=tree_masks(causal, batch),
+        attention_mask=masks,
         use_cache=False,
     ).last_hidden_state
     return hidden

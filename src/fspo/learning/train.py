@@ -72,6 +72,7 @@ def train(
             nll=recipe.nll,
             nll_descriptions=recipe.rat.nll,
             frozen=frozen,
+            tokens_at_once=recipe.micro_batch_tokens,
             args=arguments(recipe, out),
             train_dataset=episodes,
             data_collator=collate,

@@ -10,6 +10,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.learning import objectives
+from fspo.learning.batch import passes
 from fspo.learning.policy import reference_logps, shared_with_reference
 from fspo.learning.scoring import causal_model, response_logps
 from fspo.learning.tree import DESCRIBES, EpisodeTree
@@ -65,20 +67,40 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         objective: objectives.Objective,
         beta: float,
         logps: objectives.Reduction,
-        nll: float,
-        nll_descriptions: float,
         frozen: nn.Module | None,
+        nll: float = 0.0,
+        nll_descriptions: float = 0.0,
+        tokens_at_once: int | None = None,
         **kwargs: Any,
     ) -> None:
+        """`tokens_at_once`: of a forward pass, instead of a whole batch in one."""
         super().__init__(model=model, **kwargs)
         self._objective = objective
         self._beta = beta
         self._reduction = logps
         self._nll, self._nll_descriptions = nll, nll_descriptions
-        self._frozen = frozen
+        self._frozen, self._tokens_at_once = frozen, tokens_at_once
         self._seen: dict[str, list[float]] = defaultdict(list)
         self._tokens = 0
         self._since = time.monotonic()
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Any],
+        num_items_in_batch: Tensor | None = None,
+    ) -> Any:
+        """Gradients of a batch, one pass after the other; the sum of their losses."""
+        groups = [inputs["trees"]]
+        if self._tokens_at_once:
+            groups = passes(inputs["trees"], self._tokens_at_once)
+        total = 0.0
+        for trees in groups:
+            # Processes may differ in their number of passes: they meet in the last one alone.
+            last = trees is groups[-1]
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                total += super().training_step(model, {"trees": trees}, num_items_in_batch)
+        return total
 
     def compute_loss(
         self,
@@ -288,10 +310,12 @@ def _is_whole(checkpoint: Path) -> bool:
 
 def training_arguments(recipe: Any, checkpoints: Path) -> TrainingArguments:
     """The recipe in the words of transformers.TrainingArguments."""
+    # With a number of tokens for each pass, the trainer is given a step's episodes as a whole.
+    at_once = recipe.batch_size if recipe.micro_batch_tokens else recipe.micro_batch_size
     settings: dict[str, Any] = {
         "output_dir": str(checkpoints),
-        "per_device_train_batch_size": recipe.micro_batch_size,
-        "gradient_accumulation_steps": max(1, recipe.batch_size // recipe.micro_batch_size),
+        "per_device_train_batch_size": at_once,
+        "gradient_accumulation_steps": max(1, recipe.batch_size // at_once),
         "num_train_epochs": 1,
         "learning_rate": recipe.learning_rate,
         "lr_scheduler_type": recipe.scheduler,
