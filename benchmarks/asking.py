@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from training import machine
+from machine import machine
 
 from fspo.evaluation.asking import labels_needed, pairs_about
 from fspo.evaluation.evaluate import versions

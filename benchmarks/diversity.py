@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=30)
     parser.add_argument("--answers", type=int, default=6)
     arguments = parser.parse_args()
-    from training import machine  # beside this file
+    from machine import machine  # beside this file
 
     roleplay = load_described("roleplay")
     topics = list(roleplay.questions)

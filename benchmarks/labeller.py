@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--replies", type=Path, default=Path("labeller.replies.sqlite"))
     parser.add_argument("--json", type=Path, help="where to write what is printed")
     arguments = parser.parse_args()
-    from training import machine  # beside this file
+    from machine import machine  # beside this file
 
     model = ModelRecipe(model=arguments.model)
     recipe = EngineRecipe(

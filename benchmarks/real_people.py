@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from training import machine
+from machine import machine
 
 from fspo.console import say
 from fspo.evaluation.evaluate import versions

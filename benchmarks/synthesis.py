@@ -184,7 +184,7 @@ def main() -> None:
     if arguments.only and arguments.only.isdigit():
         print(json.dumps(own(int(arguments.only))))
         return
-    from training import machine  # beside this file
+    from machine import machine  # beside this file
 
     found: dict[str, Any] = {"machine": machine()}
     if arguments.only != "http":

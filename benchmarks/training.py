@@ -1,282 +1,184 @@
 """Training speed and memory, this project's tree beside TRL's DPOTrainer, in one run.
 
-    make bench          (or: python benchmarks/training.py --json benchmarks/results/NAME.json)
+    make bench                                 reviews as they are, 8 shots
+    python benchmarks/training.py --axis shots --json FILE --plot FILE.svg
 
-Same model, LoRA, dtype, objective and texts; each contestant in a process of its own, one after
-the other, so that its peak memory is its own. TRL gets every pair as it would be written for it:
-the shots and the question as prompt, and the two responses. What is printed is JSON.
+Each contestant runs in a process of its own, one after the other, so that its peak memory is its
+own. A run that is interrupted goes on with the points that `--json` lacks. What is printed is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import resource
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from fspo import Episode, EpisodeTree, load_model
+from contestants import NAMES
+from machine import machine
+
+from fspo.console import say
+from fspo.errors import FspoError
 from fspo.evaluation.evaluate import versions
-from fspo.learning.planning import matrix_product_rate
-from fspo.preferences.reading import load_preferences
+from fspo.files import write_json, write_text
 
-SHOTS = 8
-RANK = 16
-BETA = 0.01
-EPISODES = Path(__file__).parent / "reviews"
-CONTESTANTS = ("fspo chain", "trl chain", "trl 8 shots", "fspo paper", "trl paper")
-
-
-def episodes(count: int) -> list[Episode]:
-    preferences = load_preferences(EPISODES)
-    users = sorted(preferences.by_user)
-    return [preferences.episode(users[i % len(users)], SHOTS, seed=i) for i in range(count)]
-
-
-def run_fspo(template: str, steps: int) -> dict[str, Any]:
-    """Times optimizer steps of our Trainer, one episode in each, after one that warms up."""
-    from torch.profiler import profile
-
-    from fspo.learning.episodes import collate
-    from fspo.learning.train import new_adapter
-    from fspo.learning.trainer import FspoTrainer, TreeModel, training_arguments
-    from fspo.recipe import Lora, TrainRecipe
-
-    recipe = TrainRecipe(
-        template=template,
-        lora=Lora(rank=RANK, alpha=2 * RANK),
-        beta=BETA,
-        batch_size=1,
-        episodes=steps + 1,
-        save_every=10**6,
-        log_every=10**6,
-        warmup_steps=0,
-    )
-    model, tokenizer = load_model()
-    trees = [EpisodeTree.from_episode(e, tokenizer, template) for e in episodes(steps + 1)]
-    times = StepTimes()
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = FspoTrainer(
-            TreeModel(new_adapter(model, recipe)),
-            objective="ipo",
-            beta=BETA,
-            logps="sum",
-            frozen=None,
-            args=training_arguments(recipe, Path(folder)),
-            train_dataset=trees,
-            data_collator=collate,
-            callbacks=[times.callback()],
-        )
-        trainer.train()
-    peak = peak_memory()
-    # Counts matrix products; attention's own are left out, so the share is a lower bound.
-    with profile(with_flops=True) as work:
-        trainer.compute_loss(trainer.model, {"trees": trees[:1]}).backward()
-    seconds = times.seconds[1:]
-    pairs = sum(len(tree.responses) // 2 for tree in trees[1:])
-    tokens = sum(len(tree) for tree in trees[1:])
-    rate = sum(event.flops for event in work.key_averages()) / (
-        len(trees[0]) / (tokens / sum(seconds))
-    )
-    return {
-        "pairs": pairs,
-        "seconds": sum(seconds),
-        "pairs_per_second": pairs / sum(seconds),
-        "tokens_per_second": tokens / sum(seconds),
-        "peak_memory_gb": peak,
-        "tokens_per_tree": tokens / len(seconds),
-        "gflops_per_second": rate / 1e9,
-        "share_of_matmul_rate": rate / 1e12 / matrix_product_rate(),
-    }
-
-
-def run_trl(pairs_of: str, steps: int) -> dict[str, Any]:
-    """Times TRL's optimizer steps, one pair in each, after one that warms up."""
-    import torch
-    from datasets import Dataset
-    from peft import LoraConfig
-    from trl import DPOConfig, DPOTrainer
-
-    model, tokenizer = load_model()
-    template = "paper" if pairs_of == "paper" else "chain"
-    if pairs_of == "chain":
-        steps = SHOTS + 1  # one at each number of shots: a fair sample of a chain's pairs
-    rows = []
-    for episode in episodes(steps + 1):
-        tree = EpisodeTree.from_episode(episode, tokenizer, template)
-        for k, context in enumerate(tree.contexts):
-            texts = (context, tree.chosen[k][:-1], tree.rejected[k][:-1])
-            rows.append(
-                dict(
-                    zip(("prompt", "chosen", "rejected"), map(tokenizer.decode, texts), strict=True)
-                )
-                | {"shots": k}
-            )
-    if pairs_of == "8 shots":
-        rows = [row for row in rows if row["shots"] == SHOTS]
-    if pairs_of == "chain":
-        # Each from another episode; the first one, which warms up, has no shots, as the last.
-        rows = [
-            row for i, row in enumerate(rows) if row["shots"] == (i // (SHOTS + 1)) % (SHOTS + 1)
-        ]
-    rows = rows[: steps + 1]
-    times = StepTimes()
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = DPOTrainer(
-            model=model,
-            args=DPOConfig(
-                output_dir=folder,
-                per_device_train_batch_size=1,
-                num_train_epochs=1,
-                beta=BETA,
-                loss_type="ipo",
-                max_length=None,
-                learning_rate=2e-4,
-                report_to="none",
-                disable_tqdm=True,
-                save_strategy="no",
-                logging_steps=10**6,
-                bf16=False,
-                fp16=False,
-                gradient_checkpointing=False,
-                use_cpu=not torch.cuda.is_available(),
-                dataloader_pin_memory=False,
-            ),
-            train_dataset=Dataset.from_list(
-                [{k: r[k] for k in ("prompt", "chosen", "rejected")} for r in rows]
-            ),
-            processing_class=tokenizer,
-            peft_config=LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear"),
-            callbacks=[times.callback()],
-        )
-        trainer.train()
-    seconds = times.seconds[1:]
-    lengths = [
-        sum(len(tokenizer(r["prompt"] + r[k])["input_ids"]) + 1 for k in ("chosen", "rejected"))
-        for r in rows
-    ]
-    tokens = sum(lengths) * len(seconds) / len(lengths)
-    return {
-        "pairs": len(seconds),
-        "seconds": sum(seconds),
-        "pairs_per_second": len(seconds) / sum(seconds),
-        "tokens_per_second": tokens / sum(seconds),
-        "peak_memory_gb": peak_memory(),
-    }
-
-
-class StepTimes:
-    """Seconds of every optimizer step."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def callback(self) -> Any:
-        """What Trainer calls at the begin and the end of each step."""
-        from transformers import TrainerCallback
-
-        times = self
-
-        class Clock(TrainerCallback):  # type: ignore[misc]
-            def on_step_begin(self, *_: Any, **__: Any) -> None:
-                self.since = time.perf_counter()
-
-            def on_step_end(self, *_: Any, **__: Any) -> None:
-                times.seconds.append(time.perf_counter() - self.since)
-
-        return Clock()
-
-
-def peak_memory() -> float:
-    """The most memory this process has held, in GB (on CUDA: the most that tensors took there)."""
-    import torch
-
-    if torch.cuda.is_available():
-        return float(torch.cuda.max_memory_allocated() / 1e9)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    import torch
-
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "cpu": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "gpu": gpu,
-        "matmul_gflops": round(1e3 * matrix_product_rate(), 1),
-    }
+# (shots, words of a response): 0.75 words of these reviews are about a token.
+AXES: dict[str, list[tuple[int, int | None]]] = {
+    "reviews": [(8, None)],
+    "shots": [(shots, 36) for shots in (1, 2, 4, 8, 16, 32)],
+    "length": [(8, words) for words in (12, 24, 48, 96, 192, 384)],
+    "context": [(shots, 48) for shots in (3, 7, 14, 28, 56)],
+}
+LABELS = {"shots": "shots", "length": "words of a response", "context": "tokens of context"}
+RATIOS = {
+    "chain, against TRL on pairs at all shots": ("fspo chain", "trl", "pairs_per_second"),
+    "chain, against TRL on pairs at 0 to all shots": (
+        "fspo chain",
+        "trl",
+        "pairs_per_second_at_0_to_all_shots",
+    ),
+    "chain, against TRL precomputed, at all shots": (
+        "fspo chain",
+        "trl precomputed",
+        "pairs_per_second",
+    ),
+    "paper, against TRL on the same pairs": ("fspo paper", "trl paper", "pairs_per_second"),
+}
 
 
 def main() -> None:
-    """Runs every contestant in a process of its own and prints what was measured."""
+    """Runs every contestant at every point of an axis, prints and keeps what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--steps", type=int, default=6, help="optimizer steps that are timed")
+    parser.add_argument("--axis", choices=AXES, default="reviews")
+    parser.add_argument("--most", type=int, help="leave out the points beyond so many of the axis")
+    parser.add_argument("--steps", type=int, default=3, help="optimizer steps that are timed")
+    parser.add_argument("--batch", type=int, default=1, help="episodes, or TRL's pairs, in a step")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="CONTESTANT")
     parser.add_argument("--json", type=Path, help="write the result here, too")
-    parser.add_argument("--contestant", choices=CONTESTANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--plot", type=Path, help="draw it here (.svg, .png)")
     given = parser.parse_args()
-    if given.contestant:
-        who, what = given.contestant.split(" ", 1)
-        measured = run_fspo(what, given.steps) if who == "fspo" else run_trl(what, given.steps)
-        print(json.dumps(measured))
-        return
-    results = {name: contest(name, given.steps) for name in CONTESTANTS}
+    points = [
+        (shots, words)
+        for shots, words in AXES[given.axis]
+        if not given.most or (words if given.axis == "length" else shots or 0) <= given.most
+    ]
+    results = begun(given)
+    for shots, words in points[len(results["points"]) :]:
+        point: dict[str, Any] = {"shots": shots, "words": words, "contestants": {}}
+        for name in given.only:
+            say(f"{given.axis}: {shots} shots, {words or 'its own'} words: {name}")
+            point["contestants"][name] = contest(name, shots, words, given.steps, given.batch)
+        point["speed_up"] = speed_up(point["contestants"])
+        results["points"].append(point)
+        if given.json:
+            write_json(given.json, results)
+    print(json.dumps(results, indent=2))
+    if given.plot:
+        write_text(given.plot, drawn(results, given.plot.suffix[1:]))
+
+
+def begun(given: argparse.Namespace) -> dict[str, Any]:
+    """What `--json` holds of this very run, or a new result without points.
+
+    Raises:
+        FspoError: if it holds another one.
+    """
+    settings = {
+        "axis": given.axis,
+        "steps": given.steps,
+        "batch": given.batch,
+        "contestants": list(given.only),
+    }
+    if given.json and given.json.is_file():
+        there: dict[str, Any] = json.loads(given.json.read_text(encoding="utf-8"))
+        if there.get("settings") != settings:
+            raise FspoError(f"{given.json}: holds another run's result; take another name")
+        return there
     import trl
 
-    text = json.dumps(
-        {
-            "machine": machine(),
-            "settings": {
-                "shots": SHOTS,
-                "lora_rank": RANK,
-                "steps": given.steps,
-                "dtype": "float32",
-            },
-            "versions": versions() | {"trl": trl.__version__},
-            "contestants": results,
-            "speed_up": {
-                "chain: pairs at 0 to 8 shots, against TRL on pairs at 8 shots": ratio(
-                    results, "fspo chain", "trl 8 shots"
-                ),
-                "chain: pairs at 0 to 8 shots, against TRL on pairs at 0 to 8 shots": ratio(
-                    results, "fspo chain", "trl chain"
-                ),
-                "paper: pairs at 8 shots, against TRL on the same": ratio(
-                    results, "fspo paper", "trl paper"
-                ),
-            },
-        },
-        indent=2,
-    )
-    print(text)
-    if given.json:
-        given.json.write_text(text + "\n", encoding="utf-8")
+    return {
+        "machine": machine(),
+        "settings": settings,
+        "versions": versions() | {"trl": trl.__version__},
+        "points": [],
+    }
 
 
-def contest(name: str, steps: int) -> dict[str, Any]:
-    """One contestant's figures."""
-    print(f"measuring: {name}", file=sys.stderr)
-    command = [sys.executable, __file__, "--contestant", name, "--steps", str(steps)]
+def contest(name: str, shots: int, words: int | None, steps: int, batch: int) -> dict[str, Any]:
+    """One contestant's figures, or the last line of what it ended with."""
+    command = [sys.executable, str(Path(__file__).parent / "contestants.py"), name]
+    command += ["--shots", str(shots), "--steps", str(steps), "--batch", str(batch)]
+    command += ["--words", str(words)] if words else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")
+        # Such as memory: that a contestant cannot do it is a result, too.
+        lines = done.stderr.strip().splitlines()
+        return {"failed": lines[-1] if lines else f"ended with {done.returncode}"}
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def ratio(results: dict[str, dict[str, Any]], ours: str, theirs: str) -> float:
-    """How many times as many pairs a second."""
-    return float(results[ours]["pairs_per_second"] / results[theirs]["pairs_per_second"])
+def speed_up(contestants: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """How many times as many pairs a second, and how much of the memory."""
+    found = {
+        name: contestants[ours]["pairs_per_second"] / contestants[theirs][figure]
+        for name, (ours, theirs, figure) in RATIOS.items()
+        if "pairs_per_second" in contestants.get(ours, ()) and figure in contestants.get(theirs, ())
+    }
+    peaks = [
+        contestants[name]["peak_memory_gb"]
+        for name in ("fspo chain", "trl")
+        if "peak_memory_gb" in contestants.get(name, ())
+    ]
+    if len(peaks) == 2:
+        found["chain: share of TRL's peak memory"] = peaks[0] / peaks[1]
+    return found
+
+
+def drawn(results: dict[str, Any], kind: str) -> str:
+    """Pairs a second and peak memory of every contestant along the axis, as an SVG."""
+    import io
+
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    if kind != "svg":
+        raise FspoError(f"--plot: .{kind}: it is drawn as .svg")
+    axis, points = results["settings"]["axis"], results["points"]
+    places = [_place(axis, point) for point in points]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasSVG(figure)
+    figures = ("pairs_per_second", "peak_memory_gb")
+    for axes, what, label in zip(
+        figure.subplots(1, 2), figures, ("pairs a second", "peak memory, GB"), strict=True
+    ):
+        for name in results["settings"]["contestants"]:
+            known = [
+                (place, point["contestants"][name][what])
+                for place, point in zip(places, points, strict=True)
+                if what in point["contestants"][name]
+            ]
+            axes.plot(*zip(*known, strict=True), marker="o", label=name)
+        axes.set(xscale="log", yscale="log", xlabel=LABELS.get(axis, ""), ylabel=label)
+        axes.set_xticks(places, [str(place) for place in places])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize="small")
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def _place(axis: str, point: dict[str, Any]) -> int:
+    """Where a point stands on its axis."""
+    if axis == "context":
+        return int(point["contestants"]["fspo chain"]["context"])
+    return int(point["words" if axis == "length" else "shots"])
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except FspoError as error:
+        sys.exit(f"training.py: {error}")
