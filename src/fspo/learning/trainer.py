@@ -1,7 +1,7 @@
 """Trains a policy on episodes, on transformers.Trainer: checkpoints, resume, precision, schedules,
 logging backends and multi-process launch are its own. Ours is the loss, and what is logged.
 
-    fspo train recipes/reviews.yaml --data reviews --out runs/reviews
+    fspo train --data reviews --out runs/reviews
 """
 
 from __future__ import annotations

@@ -1,0 +1,286 @@
+"""What speed buys: held-out accuracy by training time, of the chain, one target a prompt, and TRL.
+
+    python benchmarks/learning.py DATA --minutes 20 --json FILE --plot FILE.svg
+
+DATA is a folder whose users are split, such as `fspo synthesize reviews` makes. Each contestant is
+trained for as long, on the same machine, with the same model, LoRA, objective and learning rate,
+one after the other, each in a process of its own. The clock stands still while accuracy is
+measured: how often the implicit reward of what a new user chose is the higher one, after 8 shots.
+Users side by side in the data take turns together, as with `paired: true`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from machine import machine
+
+from fspo import Episode, EpisodeTree, load_model, load_preferences
+from fspo.console import say
+from fspo.evaluation.evaluate import versions
+from fspo.files import write_json, write_text
+from fspo.recipe import Lora, TrainRecipe
+
+NAMES = ("fspo chain", "fspo paper", "trl")
+SHOTS = 8
+BETA = 0.1
+RATE = 1e-3
+ENDLESS = 100_000  # episodes: time ends a run, not data
+MARKS = 8  # how often accuracy is measured
+DRAWS = 2  # of each new user's shots
+LORA = Lora(rank=16, alpha=16, targets=["q_proj", "k_proj", "v_proj", "o_proj"], last_layers=16)
+
+
+def recipe(template: str, batch: int) -> TrainRecipe:
+    return TrainRecipe(
+        template=template,
+        objective="dpo",
+        beta=BETA,
+        shots=SHOTS,
+        episodes=ENDLESS,
+        paired=True,
+        batch_size=batch,
+        lora=LORA,
+        learning_rate=RATE,
+        warmup_steps=0,
+        scheduler="constant",
+        log_every=10**6,
+        save_every=10**6,
+    )
+
+
+def held_out(data: Path, tokenizer: Any, template: str) -> list[EpisodeTree]:
+    """New users' episodes as a contestant knows them; the last target of each is asked about."""
+    preferences = load_preferences(data)
+    users = sorted(u for u in preferences.by_user if preferences.users[u].split == "test")
+    return [
+        EpisodeTree.from_episode(preferences.episode(user, SHOTS, seed=draw), tokenizer, template)
+        for user in users
+        for draw in range(DRAWS)
+    ]
+
+
+class Clock:
+    """Measures accuracy every so often, and ends a run when its time is over."""
+
+    def __init__(self, model: Any, trees: Sequence[EpisodeTree], seconds: float) -> None:
+        self._model, self._trees, self._seconds = model, trees, seconds
+        self._measuring = 0.0
+        self._before: list[Any] = []  # the reference's log-probs, which stay as they are
+        self.curve: list[dict[str, float]] = []
+
+    def callback(self) -> Any:
+        """What Trainer calls at the begin of training and after each step."""
+        from transformers import TrainerCallback
+
+        clock = self
+
+        class Watch(TrainerCallback):  # type: ignore[misc]
+            def on_train_begin(self, *_: Any, **__: Any) -> None:
+                clock.begun = time.monotonic()
+                clock.note(0.0, 0)
+
+            def on_step_end(self, _: Any, state: Any, control: Any, **__: Any) -> None:
+                spent = time.monotonic() - clock.begun - clock._measuring
+                if spent >= clock._seconds * len(clock.curve) / MARKS:
+                    clock.note(spent, state.global_step)
+                control.should_training_stop = spent >= clock._seconds
+
+        return Watch()
+
+    begun: float
+
+    def note(self, spent: float, steps: int) -> None:
+        """One point of the curve; the time that it takes is not the run's."""
+        import torch
+
+        from fspo.learning.policy import reference_logps
+        from fspo.learning.scoring import response_logps
+
+        since = time.monotonic()
+        training = self._model.training
+        self._model.eval()
+        right = []
+        with torch.inference_mode():
+            if not self._before:
+                self._before = [reference_logps(self._model, None, [t])[0] for t in self._trees]
+            for tree, before in zip(self._trees, self._before, strict=True):
+                (now,) = response_logps(self._model, [tree])
+                chosen, rejected = (now - before)[-2:]
+                right.append(float(chosen > rejected))
+        self._model.train(training)
+        self.curve.append(
+            {"minutes": spent / 60, "steps": steps, "accuracy": sum(right) / len(right)}
+        )
+        self._measuring += time.monotonic() - since
+
+
+def run_fspo(template: str, data: Path, seconds: float, batch: int) -> list[dict[str, float]]:
+    from fspo.learning.episodes import EpisodeDataset, collate, training_preferences
+    from fspo.learning.train import new_adapter
+    from fspo.learning.trainer import FspoTrainer, TreeModel, training_arguments
+
+    settings = recipe(template, batch)
+    model, tokenizer = load_model()
+    model = new_adapter(model, settings)
+    preferences = training_preferences(load_preferences(data), "train")
+    clock = Clock(model, held_out(data, tokenizer, template), seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        FspoTrainer(
+            TreeModel(model),
+            objective="dpo",
+            beta=BETA,
+            logps="sum",
+            frozen=None,
+            args=training_arguments(settings, Path(folder)),
+            train_dataset=EpisodeDataset(preferences, tokenizer, settings),
+            data_collator=collate,
+            callbacks=[clock.callback()],
+        ).train()
+    return clock.curve
+
+
+def run_trl(data: Path, seconds: float, batch: int) -> list[dict[str, float]]:
+    import torch
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    from fspo.learning.episodes import EpisodeDataset, training_preferences
+    from fspo.learning.train import new_adapter
+
+    settings = recipe("chain", batch)
+    model, tokenizer = load_model()
+    model = new_adapter(model, settings)
+    preferences = training_preferences(load_preferences(data), "train")
+    dataset = EpisodeDataset(preferences, tokenizer, settings)
+    # More than any machine with 2 cores reads in the time.
+    rows = [*pairs((dataset.episode(k) for k in range(2000)), tokenizer)]
+    clock = Clock(model, held_out(data, tokenizer, "chain"), seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        DPOTrainer(
+            model=model,
+            args=DPOConfig(
+                output_dir=folder,
+                per_device_train_batch_size=1,
+                gradient_accumulation_steps=batch,
+                num_train_epochs=1,
+                beta=BETA,
+                loss_type="sigmoid",
+                max_length=None,
+                learning_rate=RATE,
+                lr_scheduler_type="constant",
+                train_sampling_strategy="sequential",
+                report_to="none",
+                disable_tqdm=True,
+                save_strategy="no",
+                logging_steps=10**6,
+                bf16=False,
+                fp16=False,
+                gradient_checkpointing=False,
+                use_cpu=not torch.cuda.is_available(),
+                dataloader_pin_memory=False,
+            ),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            callbacks=[clock.callback()],
+        ).train()
+    return clock.curve
+
+
+def pairs(episodes: Iterator[Episode], tokenizer: Any) -> Iterator[dict[str, str]]:
+    """The last pair of each episode, with the shots before it in the prompt."""
+    for episode in episodes:
+        tree = EpisodeTree.from_episode(episode, tokenizer)
+        texts = (tree.contexts[-1], tree.chosen[-1][:-1], tree.rejected[-1][:-1])
+        yield dict(zip(("prompt", "chosen", "rejected"), map(tokenizer.decode, texts), strict=True))
+
+
+def drawn(curves: dict[str, list[dict[str, float]]]) -> str:
+    """The curves, as an SVG."""
+    import io
+
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    FigureCanvasSVG(figure)
+    axes = figure.subplots()
+    for name, curve in curves.items():
+        axes.plot(
+            [point["minutes"] for point in curve],
+            [point["accuracy"] for point in curve],
+            marker="o",
+            label=name,
+        )
+    axes.set(xlabel="minutes of training", ylabel="accuracy after 8 shots, new users")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def main() -> None:
+    """Trains every contestant for as long, prints and keeps the curves."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--minutes", type=float, default=20, help="of training, for each")
+    parser.add_argument("--batch", type=int, default=4, help="episodes in a step of the chain")
+    parser.add_argument("--pairs", type=int, default=8, help="in a step of the others")
+    parser.add_argument("--json", type=Path, help="write the result here, too")
+    parser.add_argument("--plot", type=Path, help="draw it here (.svg)")
+    parser.add_argument("--contestant", choices=NAMES, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    seconds = 60 * given.minutes
+    if given.contestant:
+        _, template = f"{given.contestant} chain".split()[:2]
+        curve = (
+            run_trl(given.data, seconds, given.pairs)
+            if given.contestant == "trl"
+            else run_fspo(
+                template, given.data, seconds, given.batch if template == "chain" else given.pairs
+            )
+        )
+        print(json.dumps(curve))
+        return
+    curves = {}
+    for name in NAMES:
+        say(f"{name}: {given.minutes:g} minutes")
+        done = subprocess.run(
+            [sys.executable, __file__, *sys.argv[1:], "--contestant", name],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")
+        curves[name] = json.loads(done.stdout.strip().splitlines()[-1])
+    settings = {
+        "minutes": given.minutes,
+        "episodes_in_a_step": given.batch,
+        "pairs_in_a_step_of_the_others": given.pairs,
+        "recipe": recipe("chain", given.batch).model_dump(mode="json"),
+    }
+    results = {
+        "machine": machine(),
+        "settings": settings,
+        "versions": versions(),
+        "curves": curves,
+    }
+    print(json.dumps(results, indent=2))
+    if given.json:
+        write_json(given.json, results)
+    if given.plot:
+        write_text(given.plot, drawn(curves))
+
+
+if __name__ == "__main__":
+    main()
