@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import byte_tokenizer, small_model
+from safetensors.torch import load_file, save_file
 
 from fspo import (
     Episode,
@@ -25,6 +27,7 @@ from fspo.domains import load_domain
 from fspo.evaluation.audit import prompts
 from fspo.evaluation.auditing import render, run_audit
 from fspo.evaluation.evaluate import evaluate
+from fspo.evaluation.keeping import Kept
 from fspo.evaluation.ranking import rank
 from fspo.evaluation.report import report
 from fspo.evaluation.winrate import outcome
@@ -118,10 +121,40 @@ def test_accuracy_equals_a_naive_recomputation(place: Path) -> None:
 
 def test_the_same_seed_gives_the_same_results_and_an_interrupted_run_goes_on(place: Path) -> None:
     first = evaluate(place / "data", [place / "policy"], place / "again", RECIPE, seed=1)
-    for path in sorted((place / "again" / "answers").rglob("*.json"))[1::2]:
-        path.unlink()  # as if it had been interrupted before these
+    for said in ("answers", "predictions"):
+        files = sorted((place / "again" / said).rglob("*.json"))
+        assert len(files) > 2
+        for path in files[1::2]:
+            path.unlink()  # as if it had been interrupted before these
     second = evaluate(place / "data", [place / "policy"], place / "again", RECIPE, seed=1)
     assert first | {"seconds": 0} == second | {"seconds": 0}
+
+
+def test_what_a_policy_said_is_not_taken_for_what_another_one_says(place: Path) -> None:
+    """The same name and the same folder for results, after training again and asking otherwise."""
+    shutil.copytree(place / "policy", place / "moving")
+    first = evaluate(place / "data", [place / "moving"], place / "stale", RECIPE, seed=1)
+    adapter = place / "moving" / "adapter_model.safetensors"
+    weights = {name: 3 * weight for name, weight in load_file(adapter).items()}
+    save_file(weights, adapter, metadata={"format": "pt"})
+    found = evaluate(place / "data", [place / "moving"], place / "stale", RECIPE, seed=1)
+    fresh = evaluate(place / "data", [place / "moving"], place / "fresh", RECIPE, seed=1)
+    assert found | {"seconds": 0} == fresh | {"seconds": 0}
+    assert found["predictions"] != first["predictions"]
+    base = place / "stale" / "answers" / "base"
+    before = len([*base.iterdir()])  # one set: base is the same whatever the policy
+    shorter = RECIPE.model_copy(update={"max_new_tokens": 3, "predict": "none"})
+    evaluate(place / "data", [place / "moving"], place / "stale", shorter, seed=1)
+    assert len([*base.iterdir()]) == 2 * before
+
+
+@pytest.mark.parametrize("name", ["../../out", "/tmp/x", "a/b", "..", "", "é: *?"])
+def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
+    kept = Kept(tmp_path / "answers", name, "")
+    assert kept.get("q", lambda: ["said"]) == ["said"]
+    assert kept.get("q", lambda: ["not asked again"]) == ["said"]
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert file.parent.parent == tmp_path / "answers"
 
 
 def test_outcomes() -> None:

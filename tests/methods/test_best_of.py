@@ -10,6 +10,7 @@ import pytest
 from conftest import byte_tokenizer, small_model
 
 from fspo import FspoError, Preference, Preferences, User
+from fspo.evaluation.keeping import Kept
 from fspo.evaluation.winrate import write_answers
 from fspo.learning.policy import load_policy
 from fspo.learning.train import train
@@ -86,9 +87,13 @@ def test_predictions_are_the_predictors() -> None:
 
 def test_it_resumes_to_the_same_answers(tmp_path: Path) -> None:
     many = [Task(User(f"u{k}"), [], ["p", "pp"]) for k in range(20)]
-    first = write_answers(BestOf(Rambler(), 4), many, tmp_path, 3)
-    (tmp_path / "rambler,-best-of-4" / "1.json").unlink()
-    assert write_answers(BestOf(Rambler(), 4), many, tmp_path, 3) == first
+    method = BestOf(Rambler(), 4)
+    kept = Kept(tmp_path, method.name, "")
+    first = write_answers(method, many, kept, 3)
+    written = sorted((tmp_path / "rambler-best-of-4").iterdir())
+    assert len(written) == 3
+    written[1].unlink()
+    assert write_answers(method, many, kept, 3) == first
 
 
 @pytest.fixture(scope="module")

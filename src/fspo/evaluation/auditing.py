@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fspo.evaluation.audit import audit, prompts
 from fspo.evaluation.cohort import cohort, drops_ties, eligible
+from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.probing import draw_probes
 from fspo.evaluation.winrate import write_answers
 from fspo.files import write_json
@@ -67,8 +68,10 @@ def run_audit(
     likeliest = recipe.model_copy(update={"temperature": 0.0})
     reader = _reader(judge, out)
     answers: dict[str, dict[str, list[str]]] = {}
+    depends = dependencies(compared, likeliest)
     for method in methods(compared, names, likeliest):
-        written = write_answers(method, tasks, out / "answers", seed)
+        kept = Kept(out / "answers", method.name, depends(method.name))
+        written = write_answers(method, tasks, kept, seed)
         by_user = zip(tasks, written, strict=True)
         answers[method.name] = {task.user.user_id: own for task, own in by_user}
     found = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from fspo.console import say
 from fspo.evaluation import comparing, summaries
 from fspo.evaluation.cohort import Cohort, cohort, drops_ties, eligible
+from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.probing import Gaps, draw_probes, probe, shot_counts
 from fspo.evaluation.winrate import write_answers
 from fspo.files import write_json
@@ -44,7 +46,7 @@ def evaluate(
         data: a preference dataset.
         policies: folders that `fspo train` wrote, or NAME=FOLDER; the first is the one that the
             results are about.
-        out: folder for `results.json` and the answers.
+        out: folder for `results.json` and what methods said.
         recipe: what is measured.
         seed: of the pairs drawn, the answers sampled and the bootstrap.
 
@@ -82,13 +84,15 @@ def evaluate(
     gaps: dict[str, list[Gaps]] = {}
     answers: dict[str, list[list[str]]] = {}
     descriptions: dict[str, Any] = {}
+    depends = dependencies(compared, recipe)
     for method in methods(compared, names, recipe):
+        said = partial(Kept, name=method.name, depends=depends(method.name))
         if recipe.predict == "all" or (recipe.predict == "policies" and method.name in ours):
-            gaps[method.name] = probe(method, probes, counts)
+            gaps[method.name] = probe(method, probes, counts, said(out / "predictions"))
         if told and isinstance(method, Rat):
             descriptions[method.name] = _nearness(method, tasks)
         if judge:
-            answers[method.name] = write_answers(method, tasks, out / "answers", seed)
+            answers[method.name] = write_answers(method, tasks, said(out / "answers"), seed)
     for predictor in baselines(_baselines(recipe, people, judge), people.train, seed):
         gaps[predictor.name] = probe(predictor, probes, counts)
     predictions = {

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fspo.console import track
+from fspo.evaluation.keeping import Kept
 from fspo.methods.method import Predictor
 from fspo.preferences.records import Preference, Preferences, User, without_repetition
 
@@ -72,10 +73,29 @@ def draw_probes(
     return probes
 
 
-def probe(method: Predictor, probes: Sequence[Probe], counts: Sequence[int]) -> list[Gaps]:
-    """For each probe the method's log-odds for what the user chose, float64 (counts, targets)."""
-    shown = track(probes, f"preferences: {method.name}", len(probes))
-    return [method.log_odds(p.user, p.shots, p.targets, counts) for p in shown]
+def probe(
+    method: Predictor, probes: Sequence[Probe], counts: Sequence[int], kept: Kept | None = None
+) -> list[Gaps]:
+    """For each probe the method's log-odds for what the user chose, float64 (counts, targets).
+
+    Args:
+        method: who is asked.
+        probes: what is shown and asked.
+        counts: after how many of a probe's shots.
+        kept: log-odds that are there already, and where new ones go.
+    """
+    found = []
+    for one in track(probes, f"preferences: {method.name}", len(probes)):
+
+        def say(one: Probe = one) -> list[list[float]]:
+            gaps: list[list[float]] = method.log_odds(
+                one.user, one.shots, one.targets, counts
+            ).tolist()
+            return gaps
+
+        gaps = kept.get((one, list(counts)), say) if kept else say()
+        found.append(np.array(gaps, np.float64))
+    return found
 
 
 def hits(gaps: Gaps) -> Gaps:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from fspo.console import track
-from fspo.files import write_json
+from fspo.evaluation.keeping import Kept
 from fspo.methods.method import Method, Task
 from fspo.preferences.records import User
 
@@ -20,22 +19,21 @@ Utility = Callable[[Mapping[str, Any], str], float]
 TIE = 0.05
 
 
-def write_answers(
-    method: Method, tasks: Sequence[Task], folder: Path, seed: int
-) -> list[list[str]]:
+def write_answers(method: Method, tasks: Sequence[Task], kept: Kept, seed: int) -> list[list[str]]:
     """Lets a method answer every task: for each task, its answers in the order of the prompts.
 
-    Answers are kept in `folder` as soon as they are there, so that an interrupted evaluation goes
-    on where it was, to the same answers.
+    Args:
+        method: how to answer.
+        tasks: what is asked; as many as the method takes are answered at once.
+        kept: answers that are there already, and where new ones go.
+        seed: of the sampling, with the method's name and a part's place.
     """
     size = method.tasks_at_once
     parts = [tasks[start : start + size] for start in range(0, len(tasks), size)]
     answers: list[list[str]] = []
     for number, part in enumerate(track(parts, f"answers: {method.name}", len(parts))):
-        path = folder / method.name.replace(" ", "-") / f"{number}.json"
-        if not path.is_file():
-            write_json(path, method.answer(part, _seed_of(seed, method.name, number)))
-        answers += json.loads(path.read_text(encoding="utf-8"))
+        own = _seed_of(seed, method.name, number)
+        answers += kept.get((own, part), partial(method.answer, part, own))
     return answers
 
 
