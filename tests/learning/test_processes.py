@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 
 from fspo import Preference, Preferences, User
 from fspo.learning.batch import passes
+from fspo.learning.checkpoints import last_checkpoint
 from fspo.learning.episodes import EpisodeDataset
 from fspo.learning.train import train, training_data
-from fspo.learning.trainer import last_checkpoint
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import Lora, TrainRecipe
 

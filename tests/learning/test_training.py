@@ -27,11 +27,11 @@ from fspo import (
     completion_logps,
     load_preferences,
 )
+from fspo.learning.checkpoints import last_checkpoint
 from fspo.learning.episodes import EpisodeDataset, training_preferences
 from fspo.learning.policy import load_policy
 from fspo.learning.scoring import response_logps
 from fspo.learning.train import train, training_data
-from fspo.learning.trainer import last_checkpoint
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import Lora, TrainRecipe
 

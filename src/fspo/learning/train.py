@@ -45,8 +45,9 @@ def train(
         FspoError: if the recipe, the data or the model is at fault, if `out` holds another run, or
             if the loss is not finite.
     """
+    from fspo.learning.checkpoints import save_weights
     from fspo.learning.episodes import EpisodeDataset, collate
-    from fspo.learning.trainer import FspoTrainer, ProgressLog, TreeModel, save_weights
+    from fspo.learning.trainer import FspoTrainer, ProgressLog, TreeModel
 
     out = prepare(recipe, resume)
     if (out / SETTINGS).is_file():
@@ -128,7 +129,7 @@ def run(trainer: Trainer, out: Path, resume: bool) -> None:
     """Trains to the end, from the last whole checkpoint where there is one to go on from."""
     from transformers import PrinterCallback
 
-    from fspo.learning.trainer import last_checkpoint
+    from fspo.learning.checkpoints import last_checkpoint
 
     trainer.remove_callback(PrinterCallback)  # standard output is for data
     checkpoint = last_checkpoint(out / "checkpoints") if resume else None
