@@ -104,9 +104,6 @@ class TrainRecipe(Section):
     paired: bool = Field(
         False, description="users side by side in the data take turns together, on one draw"
     )
-    reversed: float = Field(
-        0.0, ge=0, le=1, description="share of episodes with all choices turned round"
-    )
     batch_size: int = Field(2, ge=1, description="episodes in an optimizer step, on each process")
     micro_batch_size: int = Field(1, ge=1, description="episodes in one forward pass")
     micro_batch_tokens: int | None = Field(

@@ -315,28 +315,3 @@ def test_the_last_of_an_odd_number_of_users_is_paired_with_itself(place: Path) -
     counts = Counter(episodes.episode(index).user_id for index in range(8))
     assert sorted(counts.values()) == [2, 2, 4]
     assert counts[episodes.users[2]] == 4
-
-
-@pytest.mark.parametrize("paired", [False, True])
-@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
-def test_a_share_of_the_episodes_is_turned_round(place: Path, share: float, paired: bool) -> None:
-    settings = recipe(place, "turned", paired=paired)
-    preferences = training_preferences(load_preferences(settings.data), "train")
-    plain = EpisodeDataset(preferences, byte_tokenizer(), settings)
-    turned = EpisodeDataset(
-        preferences, byte_tokenizer(), settings.model_copy(update={"reversed": share})
-    )
-    together = 2 if paired else 1
-    marks = []
-    for index in range(16 * together):
-        a, b = plain.episode(index), turned.episode(index)
-        assert a.user_id == b.user_id
-        pairs = [(p.prompt, p.chosen, p.rejected) for p in a.preferences]
-        other_way = [(p.prompt, p.rejected, p.chosen) for p in b.preferences]
-        assert pairs == other_way or a == b
-        marks.append(pairs == other_way)
-    assert marks[0::together] == marks[together - 1 :: together]  # the two of a couple alike
-    own = marks[0::together]
-    # In any run of episodes that holds a whole number of them, exactly that share is turned.
-    span = {0.0: 1, 0.25: 4, 0.5: 2, 1.0: 1}[share]
-    assert all(sum(own[k : k + span]) == share * span for k in range(len(own) - span + 1))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from math import floor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,11 +58,6 @@ class EpisodeDataset:
         together, with the same draw: two opposites who were asked about the same prompts. In a
         batch of the two, whatever everybody would be taught to like cancels out, and what the
         shots say about the user is left.
-
-        Where it says `reversed`, that share of the episodes, evenly spread, has all its choices
-        turned round: nobody's taste is then known without shots, and what most people like cannot
-        be learned instead of reading them (Yin et al., arXiv 1912.03820, and Rajendran et al.,
-        arXiv 2007.05549, on why few-shot learners ignore the shots).
         """
         together = 2 if self._recipe.paired else 1
         drawn, member = divmod(index, together)
@@ -72,12 +65,7 @@ class EpisodeDataset:
         order = np.random.default_rng([self._recipe.seed, turn]).permutation(len(self.users))
         first = order[order % together == 0][place]
         user = self.users[min(first + member, len(self.users) - 1)]
-        found = self._preferences.draw(user, self._recipe.shots + 1, [self._recipe.seed, drawn])
-        share = self._recipe.reversed
-        if floor((drawn + 1) * share) == floor(drawn * share):
-            return found
-        turned = [replace(p, chosen=p.rejected, rejected=p.chosen) for p in found.preferences]
-        return replace(found, preferences=turned)
+        return self._preferences.draw(user, self._recipe.shots + 1, [self._recipe.seed, drawn])
 
 
 def training_preferences(preferences: Preferences, split: str) -> Preferences:
