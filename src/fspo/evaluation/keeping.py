@@ -53,7 +53,8 @@ def dependencies(
     """
     folders = {policy.name: _contents(policy.folder) for policy in compared}
     first = compared[0]
-    untrained = (first.settings["model"], first.settings["template"], repr(recipe.personal))
+    start = recipe.personal.start and _contents(Path(recipe.personal.start))
+    untrained = (first.settings["model"], first.settings["template"], repr(recipe.personal), start)
     sampling = (recipe.max_new_tokens, recipe.temperature, recipe.top_p)
 
     def of(name: str) -> tuple[object, ...]:
@@ -66,7 +67,8 @@ def dependencies(
 def _contents(folder: Path) -> str:
     """A hash of the files of a policy: its weights, its settings, and what else lies there."""
     found = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+    # One that is not there is found out, and named, by what loads it.
+    for path in sorted(path for path in folder.glob("*") if path.is_file()):
         with path.open("rb") as file:
             found.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
     return found.hexdigest()
