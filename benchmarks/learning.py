@@ -114,8 +114,8 @@ class Clock:
                 self._before = [reference_logps(self._model, None, [t])[0] for t in self._trees]
             for tree, before in zip(self._trees, self._before, strict=True):
                 (now,) = response_logps(self._model, [tree])
-                chosen, rejected = (now - before)[-2:]
-                right.append(float(chosen > rejected))
+                chosen, rejected = (now - before)[-2:].tolist()
+                right.append(0.5 if chosen == rejected else float(chosen > rejected))
         self._model.train(training)
         self.curve.append(
             {"minutes": spent / 60, "steps": steps, "accuracy": sum(right) / len(right)}
