@@ -122,10 +122,9 @@ def run_trl(
     the numbers of shots below: a pair's time grows with them, so their mean is that of a chain's
     pairs.
     """
-    import torch
     from datasets import Dataset
     from peft import LoraConfig
-    from trl import DPOConfig, DPOTrainer
+    from trl import DPOTrainer
 
     numbers = [shots] * (steps + 1)
     if template == "chain":
@@ -135,9 +134,7 @@ def run_trl(
     for place, episode in enumerate(episodes(len(numbers) * batch, shots, words)):
         tree = EpisodeTree.from_episode(episode, tokenizer, template)
         k = numbers[place // batch] if template == "chain" else 0
-        texts = (tree.contexts[k], tree.chosen[k][:-1], tree.rejected[k][:-1])
-        names = ("prompt", "chosen", "rejected")
-        rows.append(dict(zip(names, map(tokenizer.decode, texts), strict=True)))
+        rows.append(trl_row(tree, k, tokenizer))
     times, before = StepTimes(), 0.0
 
     class Timed(DPOTrainer):  # type: ignore[misc]
@@ -151,25 +148,13 @@ def run_trl(
     with tempfile.TemporaryDirectory() as folder:
         trainer = Timed(
             model=model,
-            args=DPOConfig(
-                output_dir=folder,
+            args=trl_arguments(
+                folder,
                 per_device_train_batch_size=batch,
-                num_train_epochs=1,
                 beta=BETA,
                 loss_type="ipo",
-                max_length=None,
                 learning_rate=2e-4,
                 precompute_ref_log_probs=precomputed,
-                report_to="none",
-                disable_tqdm=True,
-                save_strategy="no",
-                logging_steps=10**6,
-                bf16=False,
-                fp16=False,
-                gradient_checkpointing=False,
-                train_sampling_strategy="sequential",
-                use_cpu=not torch.cuda.is_available(),
-                dataloader_pin_memory=False,
             ),
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
@@ -191,6 +176,35 @@ def run_trl(
         mean = float(np.mean(fewer)) * share
         measured["pairs_per_second_at_0_to_all_shots"] = batch / mean
     return measured
+
+
+def trl_row(tree: EpisodeTree, k: int, tokenizer: Any) -> dict[str, str]:
+    """A tree's k-th pair as TRL takes it, without the end-of-text tokens that it adds."""
+    texts = (tree.contexts[k], tree.chosen[k][:-1], tree.rejected[k][:-1])
+    return dict(zip(("prompt", "chosen", "rejected"), map(tokenizer.decode, texts), strict=True))
+
+
+def trl_arguments(folder: str, **settings: Any) -> Any:
+    """A DPOConfig that does as our trainer does, and nothing besides; rows in their own order."""
+    import torch
+    from trl import DPOConfig
+
+    return DPOConfig(
+        output_dir=folder,
+        num_train_epochs=1,
+        max_length=None,
+        train_sampling_strategy="sequential",
+        report_to="none",
+        disable_tqdm=True,
+        save_strategy="no",
+        logging_steps=10**6,
+        bf16=False,
+        fp16=False,
+        gradient_checkpointing=False,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=False,
+        **settings,
+    )
 
 
 class StepTimes:

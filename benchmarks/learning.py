@@ -17,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from contestants import trl_arguments, trl_row
 from machine import machine
 
-from fspo import Episode, EpisodeTree, load_model, load_preferences
+from fspo import EpisodeTree, load_model, load_preferences
 from fspo.console import say
 from fspo.evaluation.evaluate import versions
 from fspo.files import write_json, write_text
@@ -149,9 +150,8 @@ def run_fspo(template: str, data: Path, seconds: float, batch: int) -> list[dict
 
 
 def run_trl(data: Path, seconds: float, batch: int) -> list[dict[str, float]]:
-    import torch
     from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
+    from trl import DPOTrainer
 
     from fspo.learning.episodes import EpisodeDataset, training_preferences
     from fspo.learning.train import new_adapter
@@ -162,45 +162,25 @@ def run_trl(data: Path, seconds: float, batch: int) -> list[dict[str, float]]:
     preferences = training_preferences(load_preferences(data), "train")
     dataset = EpisodeDataset(preferences, tokenizer, settings)
     # More than any machine with 2 cores reads in the time.
-    rows = [*pairs((dataset.episode(k) for k in range(2000)), tokenizer)]
+    rows = [trl_row(dataset[k], -1, tokenizer) for k in range(2000)]
     clock = Clock(model, held_out(data, tokenizer, "chain"), seconds)
     with tempfile.TemporaryDirectory() as folder:
         DPOTrainer(
             model=model,
-            args=DPOConfig(
-                output_dir=folder,
+            args=trl_arguments(
+                folder,
                 per_device_train_batch_size=1,
                 gradient_accumulation_steps=batch,
-                num_train_epochs=1,
                 beta=BETA,
                 loss_type="sigmoid",
-                max_length=None,
                 learning_rate=RATE,
                 lr_scheduler_type="constant",
-                train_sampling_strategy="sequential",
-                report_to="none",
-                disable_tqdm=True,
-                save_strategy="no",
-                logging_steps=10**6,
-                bf16=False,
-                fp16=False,
-                gradient_checkpointing=False,
-                use_cpu=not torch.cuda.is_available(),
-                dataloader_pin_memory=False,
             ),
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             callbacks=[clock.callback()],
         ).train()
     return clock.curve
-
-
-def pairs(episodes: Iterator[Episode], tokenizer: Any) -> Iterator[dict[str, str]]:
-    """The last pair of each episode, with the shots before it in the prompt."""
-    for episode in episodes:
-        tree = EpisodeTree.from_episode(episode, tokenizer)
-        texts = (tree.contexts[-1], tree.chosen[-1][:-1], tree.rejected[-1][:-1])
-        yield dict(zip(("prompt", "chosen", "rejected"), map(tokenizer.decode, texts), strict=True))
 
 
 def drawn(curves: dict[str, list[dict[str, float]]]) -> str:

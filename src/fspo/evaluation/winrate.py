@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from fspo.console import track
-from fspo.evaluation.keeping import Kept
+from fspo.evaluation.keeping import Kept, mark
 from fspo.methods.method import Method, Task
 from fspo.preferences.records import User
 
@@ -47,4 +46,4 @@ def outcome(utility: Utility, user: User, answer: str, other: str) -> float:
 
 def _seed_of(*parts: object) -> int:
     """A seed for each part of the work, so that none depends on what was done before it."""
-    return int(hashlib.sha256(repr(parts).encode()).hexdigest()[:8], 16)
+    return int(mark(*parts)[:8], 16)

@@ -71,7 +71,7 @@ def train(
             beta=recipe.beta,
             logps=recipe.logps,
             nll=recipe.nll,
-            nll_descriptions=recipe.rat.nll,
+            nll_descriptions=recipe.rat.nll if recipe.method == "rat" else 0.0,
             frozen=frozen,
             tokens_at_once=recipe.micro_batch_tokens,
             args=arguments(recipe, out),

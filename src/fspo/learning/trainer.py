@@ -129,10 +129,11 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
             ]
             loss_of = objectives.ipo if self._objective == "ipo" else objectives.dpo
             losses = [loss_of(h, self._beta) for h in margins]
-            losses = [
-                loss + self._likelihood(tree, logps)
-                for loss, logps, tree in zip(losses, now, trees, strict=True)
-            ]
+            if self._nll or self._nll_descriptions:
+                losses = [
+                    loss + self._likelihood(tree, logps)
+                    for loss, logps, tree in zip(losses, now, trees, strict=True)
+                ]
         self._note(trees, margins)
         every = torch.cat(losses)
         counted = num_items_in_batch or len(every)
