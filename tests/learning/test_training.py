@@ -139,7 +139,9 @@ def test_a_run_that_is_killed_ten_times_ends_in_the_same_weights(place: Path) ->
     assert not (place / "killed" / ADAPTER).exists()
     resumed = train(settings, resume=True)
     for name, weights in load_file(whole / ADAPTER).items():
-        assert torch.equal(weights, load_file(resumed / ADAPTER)[name]), name
+        # Processes need not round alike on every CPU, which is worth 1e-6 here; a step that is
+        # lost, or an optimizer that starts anew, is worth 1e-3.
+        torch.testing.assert_close(load_file(resumed / ADAPTER)[name], weights, rtol=0, atol=1e-5)
 
 
 def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:

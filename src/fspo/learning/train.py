@@ -34,7 +34,7 @@ def train(
     Args:
         recipe: with `data` and `out` given.
         resume: go on from the last whole checkpoint in `out`, if there is one. On a CPU the final
-            weights are those of a run that was never interrupted.
+            weights are those of a run that was never interrupted, to rounding.
         dataset: makes the trees to train on from preferences, tokenizer and recipe; by default
             `EpisodeDataset`.
 
