@@ -1,0 +1,1 @@
+"""The personalised assistant: profiles, answers, the OpenAI-compatible server, its page."""
