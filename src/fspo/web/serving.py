@@ -1,0 +1,74 @@
+"""Runs an application: where it listens, and what its log says, which is no text and no key."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from fspo.console import say
+from fspo.errors import FspoError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def serve(
+    app: FastAPI,
+    host: str,
+    port: int,
+    certificate: str | None = None,
+    key: str | None = None,
+    behind_proxy: bool = False,
+) -> None:
+    """Serves until it is interrupted.
+
+    Args:
+        app: the application.
+        host: an address to listen on.
+        port: of it.
+        certificate: a PEM file, for TLS; `key` is its private key's.
+        key: see `certificate`.
+        behind_proxy: believe X-Forwarded-For and -Proto, which a proxy on this machine sets.
+
+    Raises:
+        FspoError: if the address is taken.
+    """
+    import socket
+
+    import uvicorn
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise FspoError(
+            f"--host {host} --port {port}: cannot listen there ({error.strerror}); take another"
+        ) from error
+    config = uvicorn.Config(
+        app,
+        access_log=False,  # its lines would hold participants' links
+        log_level="warning",
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+        proxy_headers=behind_proxy,
+        forwarded_allow_ips="127.0.0.1" if behind_proxy else None,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    shown = f"[{host}]" if ":" in host else host
+    scheme = "https" if certificate else "http"
+    say(f"listening on {scheme}://{shown}:{listener.getsockname()[1]}/  (Ctrl-C ends it)")
+    uvicorn.Server(config).run(sockets=[listener])
