@@ -1,0 +1,96 @@
+"""Who a request comes from, and on whose behalf: a key, somebody signed in, or this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from fspo.assistant.keys import NOBODY_ELSE, Caller, caller_of, has_keys, key_id
+from fspo.web.database import Database
+from fspo.web.sessions import csrf_fits, signed_in
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+COOKIE = "fspo_session"
+ROOM = "assistant"
+ME = "me"  # the user where nobody is named
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not an error
+    """A request that is not served: its status, and what to say."""
+
+    def __init__(self, status: int, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.status, self.message, self.code = status, message, code
+
+
+@dataclass(frozen=True)
+class Callers:
+    """Tells who is asking, by the keys in a database."""
+
+    database: Database
+
+    def of(self, request: Request, scope: str) -> Caller:
+        """Who is asking, if this may be done.
+
+        Raises:
+            Refused: 401 without a key that fits, 403 where the key's scopes do not hold this, or a
+                page of another site is asking.
+        """
+        caller = self._caller(request)
+        if scope not in caller.scopes:
+            raise Refused(403, f"this key has no scope {scope!r}", "insufficient_scope")
+        return caller
+
+    def on_page(self, request: Request) -> Caller | None:
+        """Who looks at a page: somebody signed in, or whoever sits here where there are no keys."""
+        token = request.cookies.get(COOKIE)
+        found = self._signed_in(token) if token else None
+        return found or (None if has_keys(self.database) else NOBODY_ELSE)
+
+    def _caller(self, request: Request) -> Caller:
+        kind, _, key = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and has_keys(self.database):
+            number = key_id(self.database, key.strip())
+            found = caller_of(self.database, number) if number is not None else None
+            if found is None:
+                raise Refused(401, "this API key is not known here", "invalid_api_key")
+            return found
+        token = request.cookies.get(COOKIE)
+        found = self._signed_in(token) if token else None
+        if token and found:
+            if not csrf_fits(token, request.headers.get("x-csrf-token", "")):
+                raise Refused(403, "this page is out of date; load it again", "csrf")
+            return found
+        if has_keys(self.database):
+            raise Refused(401, "give an API key: Authorization: Bearer ...", "invalid_api_key")
+        if not _same_site(request):
+            raise Refused(403, "a page of another site asked for this", "cross_site")
+        return NOBODY_ELSE
+
+    def _signed_in(self, token: str) -> Caller | None:
+        subject = signed_in(self.database, ROOM, token)
+        return caller_of(self.database, int(subject)) if subject else None
+
+
+def user_of(caller: Caller, named: str | None) -> str | None:
+    """The user that a request is about, or None where it is about nobody in particular.
+
+    Raises:
+        Refused: 403 where the key speaks for another user.
+    """
+    if caller.user is not None:
+        if named not in (None, caller.user):
+            raise Refused(403, "this key speaks for another user", "wrong_user")
+        return caller.user
+    if named is None and caller == NOBODY_ELSE:
+        return ME
+    return named
+
+
+def _same_site(request: Request) -> bool:
+    """Without keys a browser's word is all there is: other sites' pages are named in `Origin`."""
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")

@@ -1,0 +1,144 @@
+"""API keys: made once, shown once, kept as hashes; each with an account, scopes, perhaps a user.
+
+A key reaches the profiles of its account alone. One that is bound to a user reaches that user's
+profile alone; one that is not serves an application, which names its users itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.exc import IntegrityError
+
+from fspo.assistant.tables import ApiKey
+from fspo.errors import FspoError
+from fspo.web.database import Database, now
+from fspo.web.sessions import digest, new_token
+
+SCOPES = ("chat", "preferences", "rank", "profile")
+_MARK = "fspo-"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who is asking.
+
+    Attributes:
+        account: whose profiles can be reached.
+        user: the only user that can be named, or None where any of the account can.
+        scopes: what may be done.
+    """
+
+    account: str
+    user: str | None
+    scopes: frozenset[str]
+
+
+# Without keys, on this machine alone: whoever sits at it.
+NOBODY_ELSE = Caller("local", None, frozenset(SCOPES))
+
+
+def add_key(
+    database: Database,
+    name: str,
+    account: str = "",
+    user: str | None = None,
+    scopes: Sequence[str] = SCOPES,
+) -> str:
+    """Makes a key and returns it: it cannot be seen again.
+
+    Args:
+        database: where its hash is kept.
+        name: what to call it when it is revoked.
+        account: whose profiles it reaches; its own name's by default, so that no other key's.
+        user: the only user that it speaks for.
+        scopes: some of `SCOPES`.
+
+    Raises:
+        FspoError: if a scope is unknown, or the name is taken or empty.
+    """
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        wrong = f"there is no scope {unknown[0]!r}" if unknown else "a key needs a scope"
+        raise FspoError(f"--scope: {wrong}; use {', '.join(SCOPES)}")
+    for option, value in (("the key's name", name), ("--account", account), ("--user", user or "")):
+        if len(value) > 256 or value != value.strip():
+            raise FspoError(f"{option}: at most 256 characters, and no space around them")
+    if not name or user == "":
+        raise FspoError("a key needs a name, and --user a user's name")
+    token = _MARK + new_token()
+    row = ApiKey(
+        digest=digest(token),
+        name=name,
+        account=account or name,
+        user=user,
+        scopes=" ".join(sorted(set(scopes))),
+        created=now(),
+    )
+    try:
+        with database.writing() as session:
+            session.add(row)
+    except IntegrityError as error:
+        raise FspoError(f"there is a key {name!r} already; revoke it, or take another name") from (
+            error
+        )
+    return token
+
+
+def revoke_key(database: Database, name: str) -> None:
+    """Makes a key worthless at once; the profiles stay.
+
+    Raises:
+        FspoError: if there is no such key.
+    """
+    with database.writing() as session:
+        gone = session.execute(delete(ApiKey).where(ApiKey.name == name).returning(ApiKey.id))
+        if gone.first() is None:
+            raise FspoError(f"there is no key {name!r}; `fspo keys list` names them")
+
+
+def list_keys(database: Database) -> list[dict[str, Any]]:
+    """What is known of each key; the keys themselves are not."""
+    with database.reading() as session:
+        rows = session.scalars(select(ApiKey).order_by(ApiKey.id)).all()
+    return [
+        {
+            "name": row.name,
+            "account": row.account,
+            "user": row.user,
+            "scopes": row.scopes.split(),
+            "created": row.created.isoformat(timespec="seconds"),
+            "last_used": row.last_used.isoformat() if row.last_used else None,
+        }
+        for row in rows
+    ]
+
+
+def has_keys(database: Database) -> bool:
+    """Whether any key was made: without one, only this machine is served."""
+    with database.reading() as session:
+        return bool(session.scalar(select(func.count()).select_from(ApiKey)))
+
+
+def key_id(database: Database, token: str) -> int | None:
+    """The number of the key that this is, if it is one."""
+    with database.reading() as session:
+        return session.scalar(select(ApiKey.id).where(ApiKey.digest == digest(token)))
+
+
+def caller_of(database: Database, number: int) -> Caller | None:
+    """Who holds the key of this number; None where it has been revoked."""
+    with database.reading() as session:
+        row = session.get(ApiKey, number)
+    if row is None:
+        return None
+    today = now().date()
+    if row.last_used != today:  # a write a day, not one a request
+        with database.writing() as session:
+            found = session.get(ApiKey, number)
+            if found is not None:
+                found.last_used = today
+    return Caller(row.account, row.user, frozenset(row.scopes.split()))
