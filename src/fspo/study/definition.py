@@ -1,0 +1,295 @@
+"""What a study is: one YAML file, read into strict sections whose faults name the field.
+
+Everything that participants read stands in their language's section; numbers, methods and rules,
+which are the same in all languages, stand outside. What the file refers to (a preference dataset, a
+list of questions) is looked for beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from fspo.errors import FspoError
+from fspo.preferences.records import Preference
+from fspo.recipe import Section, read_recipe
+from fspo.study.wording import check_words, words_in
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.+-]{0,63}$")]
+Stage = Literal["label", "judge"]
+
+
+class Pair(Section):
+    """A question with two answers, which are put left and right at random."""
+
+    question: Text
+    answers: tuple[Text, Text]
+
+    @model_validator(mode="after")
+    def _differ(self) -> Pair:
+        if self.answers[0] == self.answers[1]:
+            raise ValueError("the two answers are the same text")
+        return self
+
+
+class Check(Section):
+    """An attention check: an item among the others with a known right answer."""
+
+    stage: Stage
+    question: Text
+    right: Text
+    wrong: Text
+
+
+class Ask(Section):
+    """What is asked at the end; whoever likes to leaves it out."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    question: Text
+    choices: dict[Name, Text] = Field(
+        default_factory=dict, description="what is kept -> what is shown; none: free text"
+    )
+
+
+class Language(Section):
+    """What participants read, in one language."""
+
+    title: Text
+    consent: Text
+    instructions: Text
+    judging: Text = Field(description="read before the blind questions")
+    thanks: Text
+    practice: list[Pair] = Field(default_factory=list, description="not kept for training")
+    pairs: list[Pair] = Field(default_factory=list, description="to label; or `pairs_from`")
+    pairs_from: str = Field("", description="a preference dataset whose pairs are to label")
+    questions: list[Text] = Field(default_factory=list, description="or `questions_from`")
+    questions_from: str = Field("", description="a text file, one question a line")
+    checks: list[Check] = Field(default_factory=list)
+    asks: list[Ask] = Field(default_factory=list, description="free text, demographics")
+    words: dict[str, Text] = Field(default_factory=dict, description="buttons and notes")
+
+    @field_validator("words")
+    @classmethod
+    def _known(cls, words: dict[str, str]) -> dict[str, str]:
+        check_words(words)
+        return words
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Language:
+        if bool(self.pairs) == bool(self.pairs_from):
+            raise ValueError("give either `pairs` or `pairs_from`")
+        if bool(self.questions) == bool(self.questions_from):
+            raise ValueError("give either `questions` or `questions_from`")
+        names = [ask.name for ask in self.asks]
+        if len(set(names)) < len(names):
+            raise ValueError("two `asks` have the same name")
+        return self
+
+    @property
+    def wording(self) -> dict[str, str]:
+        """Buttons and notes: English where nothing else is given."""
+        return words_in(self.words)
+
+
+class Method(Section):
+    """One way to answer: by whom, and knowing what of the participant."""
+
+    answers: Literal["plain", "prompted", "personal"] = Field(
+        description="plain: knows nobody; prompted: the plain model is shown the choices; "
+        "personal: the policy reads them"
+    )
+    policy: str = Field(
+        "smollm2-135m-instruct", description="a folder of `fspo train`, or a model's name"
+    )
+
+
+class Answers(Section):
+    """How all methods' answers are drawn."""
+
+    max_tokens: int = Field(256, ge=1)
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(0.95, gt=0, le=1)
+
+
+class Limits(Section):
+    """Time for one item, in seconds."""
+
+    min_seconds: float = Field(2, ge=0, description="a sooner choice is not taken")
+    max_seconds: float = Field(600, gt=0, description="a later one is marked late")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Limits:
+        if self.min_seconds >= self.max_seconds:
+            raise ValueError("min_seconds has to be below max_seconds")
+        return self
+
+
+class Exclude(Section):
+    """Whose answers the results leave out: set before the study, not after it."""
+
+    failed_checks: int = Field(0, ge=0, description="participants who failed more than these")
+    unfinished: bool = Field(True, description="participants who did not judge all questions")
+    late: bool = Field(True, description="single answers beyond max_seconds")
+
+
+class Completion(Section):
+    """How a participant proves to have taken part."""
+
+    code: Name = "DONE"
+    redirect: str = Field("", description="a link back to the recruitment platform")
+
+    @field_validator("redirect")
+    @classmethod
+    def _https(cls, link: str) -> str:
+        if link and not link.startswith("https://"):
+            raise ValueError("has to begin with https://")
+        return link
+
+
+class Study(Section):
+    """A study: `fspo study`."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    seed: int = Field(0, ge=0, description="assignment and sampling depend on it")
+    contact: Text
+    languages: dict[Annotated[str, StringConstraints(pattern="^[a-z]{2,3}(-[A-Za-z0-9]+)*$")],
+                    Language] = Field(min_length=1)  # fmt: skip
+    label_pairs: int = Field(8, ge=1)
+    judge_questions: int = Field(11, ge=1)
+    methods: dict[Name, Method] = Field(min_length=2)
+    comparisons: list[tuple[Name, Name]] = Field(min_length=1, description="[ours, the other]")
+    answers: Answers = Answers()
+    limits: Limits = Limits()
+    exclude: Exclude = Exclude()
+    completion: Completion = Completion()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        for one, other in self.comparisons:
+            unknown = {one, other} - set(self.methods)
+            if unknown:
+                raise ValueError(f"comparisons: there is no method {min(unknown)!r}")
+            if one == other:
+                raise ValueError(f"comparisons: {one!r} is compared with itself")
+        if len({frozenset(pair) for pair in self.comparisons}) < len(self.comparisons):
+            raise ValueError("comparisons: two methods are compared twice")
+        _same_everywhere(self.languages)
+        return self
+
+    def rules(self) -> dict[str, Any]:
+        """What results depend on: everything but wording, contact and completion."""
+        kept = self.model_dump(mode="json", exclude={"contact", "completion", "languages"})
+        kept["languages"] = {
+            code: language.model_dump(
+                mode="json", include={"pairs", "pairs_from", "questions", "questions_from",
+                                      "checks"},
+            )
+            for code, language in self.languages.items()
+        }  # fmt: skip
+        return kept
+
+    def fingerprint(self) -> str:
+        """The same for two definitions whose answers may be put into one result."""
+        text = json.dumps(self.rules(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def failed_to_exclude(self) -> str:
+        """The exclusion rules in words."""
+        rules = [f"participants who failed more than {self.exclude.failed_checks} attention checks"]
+        if self.exclude.unfinished:
+            rules.append("participants who did not judge every question")
+        if self.exclude.late:
+            rules.append(f"answers that took more than {self.limits.max_seconds:g} s")
+        return "; ".join(rules)
+
+
+class Pools(NamedTuple):
+    """What is drawn from, in one language: pairs to label and questions to judge."""
+
+    pairs: list[Preference]
+    questions: list[str]
+
+
+def read_study(path: Path) -> tuple[Study, dict[str, Pools]]:
+    """Reads a study and what it refers to.
+
+    Args:
+        path: the YAML file.
+
+    Returns:
+        The study, and for each language what is drawn from.
+
+    Raises:
+        FspoError: naming the file and the field, or what the file refers to and lacks.
+    """
+    study = read_recipe(Study, path, {})
+    pools = {code: _pools(path, study, code) for code in study.languages}
+    return study, pools
+
+
+def _pools(path: Path, study: Study, code: str) -> Pools:
+    language, place = study.languages[code], f"{path}: languages.{code}"
+    pairs = _pairs(path, language)
+    about = {pair.prompt for pair in pairs}
+    if len(about) < study.label_pairs:
+        raise FspoError(
+            f"{place}.pairs: there are pairs about {len(about)} different questions, and "
+            f"label_pairs asks for {study.label_pairs}; add some, or lower it"
+        )
+    questions = list(dict.fromkeys(_questions(path, place, language)))
+    # A participant never judges a question that was among the labeled ones.
+    needed = study.judge_questions + min(study.label_pairs, len(about & set(questions)))
+    if len(questions) < needed:
+        raise FspoError(
+            f"{place}.questions: there are {len(questions)} different ones, and judge_questions "
+            f"asks for {study.judge_questions} beside those that a participant labels: "
+            f"{needed} are needed; add some, or lower it"
+        )
+    return Pools(pairs, questions)
+
+
+def _pairs(path: Path, language: Language) -> list[Preference]:
+    if language.pairs:
+        rows = [Preference(p.question, *p.answers, f"pair {n}")
+                for n, p in enumerate(language.pairs, 1)]  # fmt: skip
+    else:
+        from fspo.preferences.reading import load_preferences
+
+        found = load_preferences(path.parent / language.pairs_from, drop_ties=True)
+        rows = [preference for _, preference in found]
+    return [row for row in rows if row.prompt.strip()]
+
+
+def _questions(path: Path, place: str, language: Language) -> list[str]:
+    if language.questions:
+        return list(language.questions)
+    file = path.parent / language.questions_from
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FspoError(f"{place}.questions_from: {file} cannot be read: {error}") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _same_everywhere(languages: dict[str, Language]) -> None:
+    """Numbers must mean the same in all languages: checks, and what is asked at the end."""
+    first, *others = languages.items()
+    for code, language in others:
+        if _asked(language) != _asked(first[1]):
+            raise ValueError(f"languages.{code}.asks: names or choices differ from {first[0]}'s")
+        if _checked(language) != _checked(first[1]):
+            raise ValueError(f"languages.{code}.checks: not as many by stage as {first[0]}'s")
+
+
+def _asked(language: Language) -> list[tuple[str, list[str]]]:
+    return [(ask.name, list(ask.choices)) for ask in language.asks]
+
+
+def _checked(language: Language) -> Counter[str]:
+    return Counter(check.stage for check in language.checks)
