@@ -1,0 +1,279 @@
+"""Answers in this process, by a policy that `fspo train` wrote or by a model as it comes.
+
+What is read is byte for byte what training wrote: the last choices, for RAT the description, and
+then the question, so that all before the question is the same as long as the profile is, and what
+the model computed for it is kept. One model serves all threads, which take turns at it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fspo.assistant.backend import Abilities, Messages, Person, Reply, Sampling
+from fspo.assistant.conversation import as_question, check_messages
+from fspo.assistant.prefixes import Prefixes, common
+from fspo.errors import FspoError
+from fspo.preferences.records import Preference
+
+if TYPE_CHECKING:
+    from fspo.assistant.stepping import Context
+    from fspo.learning.growing import Tokens
+    from fspo.learning.policy import Policy
+    from fspo.methods.method import Floats
+    from fspo.preferences.records import User
+
+SHOTS = 8  # that a model reads which was not trained to read any number of them
+CACHE = 2**30  # bytes
+
+# Of `choose`, which a person waits for: a call of the predictor is a tree of all these pairs.
+_CANDIDATES, _SHORTLIST, _TARGETS = 12, 4, 6
+
+
+class LocalBackend:
+    """A policy of FSPO, Pref-FT or RAT, or a model that is shown a person's choices."""
+
+    def __init__(self, name: str, cache_bytes: int = CACHE) -> None:
+        """Loads it.
+
+        Args:
+            name: the folder that `fspo train` wrote, or a model as `load_model` knows it.
+            cache_bytes: what may be kept in memory of people's prefixes.
+
+        Raises:
+            FspoError: if it cannot be loaded, or is a policy of another kind.
+        """
+        from fspo.learning.policy import SETTINGS, Policy, load_policy, read_settings
+        from fspo.models import load_model
+
+        self._is_policy = (Path(name) / SETTINGS).is_file()
+        if self._is_policy:
+            check_kind(name, read_settings(name))
+            policy = load_policy(name)
+        else:
+            policy = Policy(*load_model(name), "chain", 1.0, {"shots": SHOTS})
+        self._take(policy, cache_bytes)
+        self.abilities = Abilities(
+            describes=self._describes, ranks=self._is_policy, models=(_called(name),)
+        )
+
+    def _take(self, policy: Policy, cache_bytes: int) -> None:
+        from fspo.assistant.stepping import Stepper
+
+        self._policy = policy
+        self._shots = int(policy.settings.get("shots", SHOTS))
+        self._describes = policy.settings.get("method") == "rat"
+        self._lock = threading.Lock()
+        self._prefixes = Prefixes(cache_bytes)
+        model, tokenizer = policy.model, policy.tokenizer
+        self._personal = Stepper(model, tokenizer, self._lock, self._prefixes)
+        base = model if policy.frozen is None else policy.frozen
+        around = getattr(base, "disable_adapter", nullcontext)
+        self._base = Stepper(base, tokenizer, self._lock, self._prefixes, around)
+
+    def reply(self, person: Person, messages: Messages, sampling: Sampling) -> Reply:
+        """Answers behind the person's choices and, where the model reads one, the description.
+
+        Raises:
+            FspoError: if the conversation does not fit the model's window, or a role is unknown.
+        """
+        question = as_question(messages)
+        context = self._context(person, question, sampling.max_tokens)
+        return self._personal.reply(context, sampling)
+
+    def plain(self, messages: Messages, sampling: Sampling) -> Reply:
+        """Answers in the model's own chat format, with the adapter off.
+
+        Raises:
+            FspoError: as `reply`.
+        """
+        from fspo.assistant.stepping import Context
+        from fspo.llm.local import LocalModel
+
+        check_messages(messages)
+        tokens = LocalModel(self._policy.model, self._policy.tokenizer).tokens(messages)
+        self._check_window(len(tokens), sampling.max_tokens)
+        return self._base.reply(Context(tokens), sampling, templated=False)
+
+    def rewards(self, person: Person, prompt: str, answers: Sequence[str]) -> list[float]:
+        """The policy's implicit reward of each answer, behind the person's choices.
+
+        Raises:
+            FspoError: if there is no policy, or prompt and answer do not fit the window.
+        """
+        if not self._is_policy:
+            raise FspoError(
+                f"{self.abilities.models[0]}: a model as it comes has no reward of answers; give "
+                "a folder that `fspo train` wrote"
+            )
+        if not answers:
+            return []
+        with self._lock:
+            return self._policy.rewards(person.key, self._read(person), prompt, answers)
+
+    def choose(
+        self, person: Person, candidates: Sequence[Preference], seed: int
+    ) -> tuple[int, bool]:
+        """The pair that tells most about others, among some that are drawn.
+
+        It takes 9 passes over trees of at most 12 pairs, and answers go on between them. By chance
+        is chosen where the policy cannot tell (it ranks nobody, or reads no choices), where each
+        pair would take a pass of its own (template `paper`), and among fewer than 3 pairs.
+
+        Raises:
+            FspoError: if there are no candidates.
+        """
+        from fspo.methods.asking import next_pair
+        from fspo.preferences.records import User
+
+        if not candidates:
+            raise FspoError("there is no pair left to ask about")
+        generator = np.random.default_rng(seed)
+        order = [int(place) for place in generator.permutation(len(candidates))]
+        policy = self._policy
+        knows = self._is_policy and self._shots > 0 and policy.template == "chain"
+        if not knows or len(candidates) < 3:
+            return order[0], False
+        targets = min(_TARGETS, len(order) // 3)
+        drawn = order[targets : targets + _CANDIDATES]
+        best = next_pair(
+            _InTurns(policy, self._lock),
+            User(person.key),
+            self._read(person),
+            [candidates[place] for place in drawn],
+            [candidates[place] for place in order[:targets]],
+            generator,
+            _SHORTLIST,
+        )
+        return drawn[best], True
+
+    def describe(self, person: Person) -> str:
+        """The likeliest description behind the person's choices; "" without any, or without RAT."""
+        from fspo.assistant.stepping import Context
+        from fspo.learning.rationales import description_context
+        from fspo.learning.templates import DESCRIPTION
+
+        shots = self._read(person)
+        if not (self._describes and shots):
+            return ""
+        room, tokenizer = int(self._policy.settings["rat"]["max_tokens"]), self._policy.tokenizer
+        tokens = description_context(shots, tokenizer, room)
+        self._check_window(len(tokens), room)
+        prefix = len(tokens) - self._length(DESCRIPTION)
+        likeliest = Sampling(max_tokens=room, temperature=0)
+        reply = self._personal.reply(Context(tokens, person.key, prefix), likeliest)
+        return "".join(reply.pieces) or "somebody"
+
+    def forget(self, key: str) -> None:
+        """Drops the profile's prefix."""
+        self._prefixes.forget(key)
+
+    def _read(self, person: Person) -> Sequence[Preference]:
+        """The choices that the model reads: the last ones, as many as in training."""
+        return person.shots[max(0, len(person.shots) - self._shots) :]
+
+    def _context(self, person: Person, question: str, room: int) -> Context:
+        from fspo.assistant.stepping import Context
+        from fspo.learning.tree import context_tokens
+
+        tokenizer, template = self._policy.tokenizer, self._policy.template
+        alone, _ = context_tokens("", (), question, tokenizer, template, sys.maxsize)
+        self._check_window(len(alone), room)
+        shots = self._read(person)
+        if person.description.strip() and (self._describes or not self._is_policy):
+            return self._described(person, shots, question, room)
+        tokens, dropped = context_tokens(
+            person.key, shots, question, tokenizer, template, room=room
+        )
+        return Context(tokens, person.key, self._before(tokens, shots[dropped:], question))
+
+    def _described(
+        self, person: Person, shots: Sequence[Preference], question: str, room: int
+    ) -> Context:
+        from fspo.assistant.stepping import Context
+        from fspo.learning.rationales import answer_context
+        from fspo.learning.templates import described_lead
+
+        tokenizer, told = self._policy.tokenizer, person.description
+        try:
+            tokens = answer_context(shots, told, question, tokenizer, room)
+        except FspoError:  # not even with the last choice, which may be a long one
+            tokens = answer_context((), told, question, tokenizer, room)
+        return Context(tokens, person.key, len(tokens) - self._length(described_lead(question)))
+
+    def _before(self, tokens: Tokens, shots: Sequence[Preference], question: str) -> int:
+        """How many of a context's tokens come before its question."""
+        from fspo.learning.templates import chain
+        from fspo.learning.tree import context_tokens
+
+        if not shots:
+            return 0  # the opening alone is not worth the memory
+        if self._policy.template == "chain":
+            *_, asked = chain([shots[-1], Preference(question, "", "")])
+            return len(tokens) - self._length(asked.lead)
+        # The last example and what follows it are one text, with tokens across the seam.
+        tokenizer = self._policy.tokenizer
+        other, _ = context_tokens("", shots, "", tokenizer, "paper", sys.maxsize)
+        return common(tokens, other)
+
+    def _length(self, text: str) -> int:
+        from fspo.learning.growing import Reader
+
+        return len(Reader(self._policy.tokenizer).texts([text])[0])
+
+    def _check_window(self, read: int, room: int) -> None:
+        window = self._policy.tokenizer.model_max_length
+        if room < 1:
+            raise FspoError(f"max_tokens is {room}; an answer takes 1 or more")
+        if read + room > window:
+            raise FspoError(
+                f"the conversation takes {read} tokens and its answer up to {room}; the model's "
+                f"window holds {window}. Shorten the conversation, or ask for fewer tokens."
+            )
+
+
+class _InTurns:
+    """A policy's predictions, made while nobody else works with the model."""
+
+    name = "policy"
+
+    def __init__(self, policy: Policy, lock: threading.Lock) -> None:
+        from fspo.methods.in_context import InContext
+        from fspo.recipe import EvaluateRecipe
+
+        self._predictor, self._lock = InContext(self.name, policy, EvaluateRecipe()), lock
+
+    def log_odds(
+        self,
+        user: User,
+        shots: Sequence[Preference],
+        targets: Sequence[Preference],
+        counts: Sequence[int],
+    ) -> Floats:
+        """As the policy's own."""
+        with self._lock:
+            return self._predictor.log_odds(user, shots, targets, counts)
+
+
+def check_kind(folder: str, settings: dict[str, Any]) -> None:
+    """Makes sure that a policy answers behind choices alone.
+
+    Raises:
+        FspoError: naming its method.
+    """
+    if (method := settings.get("method", "fspo")) not in ("fspo", "rat"):
+        raise FspoError(
+            f"{folder}: is of method {method}, and the assistant answers by fspo or rat. Give a "
+            "folder that `fspo train` wrote with one of these, or a model's name."
+        )
+
+
+def _called(name: str) -> str:
+    """A name for a model: of a folder only the last part, as where it lies is nobody's business."""
+    return Path(name).resolve().name if Path(name).is_dir() else name
