@@ -1,0 +1,92 @@
+"""The assistant's server, put together: guards, interface, page, and errors in one form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import JSONResponse
+
+from fspo import __version__
+from fspo.assistant import api, page
+from fspo.assistant.backend import Backend, Sampling
+from fspo.assistant.callers import Callers, Refused
+from fspo.assistant.keys import has_keys
+from fspo.assistant.pairs import Pairs
+from fspo.assistant.profiles import Profiles
+from fspo.errors import FspoError
+from fspo.preferences.records import Preference
+from fspo.web.database import Database
+from fspo.web.guards import Headers, RateLimit, SizeLimit
+from fspo.web.pages import add_static
+
+_LONGEST_REQUEST = 2_000_000  # bytes
+_REQUESTS_A_MINUTE = 600
+
+
+def create_app(
+    backend: Backend,
+    database: Database,
+    pairs: Sequence[Preference] = (),
+    sampling: Sampling | None = None,
+    requests_a_minute: int = _REQUESTS_A_MINUTE,
+) -> FastAPI:
+    """The application.
+
+    Args:
+        backend: writes the answers.
+        database: where profiles and keys are kept.
+        pairs: what can be asked about; without, only the person's own questions are.
+        sampling: how answers are drawn where a request does not say.
+        requests_a_minute: of one address, at most.
+    """
+    app = FastAPI(title="fspo", version=__version__, docs_url=None, redoc_url=None)
+    assistant = api.Assistant(
+        backend,
+        Profiles(database),
+        Pairs(backend, pairs),
+        Callers(database),
+        sampling or Sampling(),
+    )
+    app.include_router(api.routes(assistant))
+    app.include_router(page.routes(assistant))
+    add_static(app, page.HERE)
+    _add_errors(app)
+    # The last one that is added is the first one to be asked.
+    app.add_middleware(SizeLimit, most=_LONGEST_REQUEST)
+    app.add_middleware(RateLimit, a_minute=requests_a_minute)
+    if not has_keys(database):
+        # Other names lead here only if somebody else's page has made them.
+        names = ["localhost", "127.0.0.1", "[::1]", "::1"]
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
+    app.add_middleware(Headers)
+    return app
+
+
+def _add_errors(app: FastAPI) -> None:
+    def told(status: int, message: str, code: str = "") -> JSONResponse:
+        kind = "server_error" if status >= 500 else "invalid_request_error"
+        error = {"message": message, "type": kind, "param": None, "code": code or None}
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+        return JSONResponse({"error": error}, status, headers)
+
+    @app.exception_handler(Refused)
+    def refused(_: Request, error: Refused) -> JSONResponse:
+        return told(error.status, error.message, error.code)
+
+    @app.exception_handler(FspoError)
+    def at_fault(_: Request, error: FspoError) -> JSONResponse:
+        return told(400, str(error))
+
+    @app.exception_handler(HTTPException)
+    def http(_: Request, error: HTTPException) -> JSONResponse:
+        return told(error.status_code, str(error.detail))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"] if part != "body")
+        return told(400, f"{field or 'the request'}: {first['msg']}")
