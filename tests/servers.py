@@ -1,0 +1,63 @@
+"""What tests start for themselves: a real PostgreSQL, and a real web server on a free port."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def running(app: Any) -> Iterator[str]:
+    """The address of an application that is really served, from a thread of this process."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """The URL of a PostgreSQL server of our own; it refuses to run as root, so root steps down."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not programs:
+        pytest.skip("PostgreSQL is not installed; `make test` installs it where it can")
+    data = folder / "data"
+    data.mkdir()
+    prefix: list[str] = []
+    if os.getuid() == 0:
+        prefix = ["runuser", "-u", "postgres", "--"]
+        for above in (data, *data.parents):  # it must be able to get there
+            if above.owner() == "root" and str(above) not in ("/", "/tmp"):
+                above.chmod(above.stat().st_mode | 0o011)
+        shutil.chown(data, "postgres")
+    tools, port = programs[-1].parent, str(free_port())
+    run = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/"}
+    subprocess.run([*prefix, tools / "initdb", "-D", data, "-U", "fspo", "-A", "trust"], **run)
+    options = f"-p {port} -k {data} -c listen_addresses=127.0.0.1"
+    control = [*prefix, tools / "pg_ctl", "-D", data, "-w", "-l", data / "log"]
+    subprocess.run([*control, "-o", options, "start"], **run)
+    try:
+        yield f"postgresql://fspo@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], **run)
