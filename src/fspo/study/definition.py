@@ -18,6 +18,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from fspo.errors import FspoError
 from fspo.preferences.records import Preference
 from fspo.recipe import Section, read_recipe
+from fspo.study.cleaning import clean
 from fspo.study.wording import check_words, words_in
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -199,7 +200,7 @@ class Study(Section):
         text = json.dumps(self.rules(), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def failed_to_exclude(self) -> str:
+    def exclusion_rules(self) -> str:
         """The exclusion rules in words."""
         rules = [f"participants who failed more than {self.exclude.failed_checks} attention checks"]
         if self.exclude.unfinished:
@@ -263,7 +264,8 @@ def _pairs(path: Path, language: Language) -> list[Preference]:
 
         found = load_preferences(path.parent / language.pairs_from, drop_ties=True)
         rows = [preference for _, preference in found]
-    return [row for row in rows if row.prompt.strip()]
+    cleaned = [Preference(clean(p.prompt), clean(p.chosen), clean(p.rejected), p.row) for p in rows]
+    return [p for p in cleaned if p.prompt and p.chosen and p.rejected and p.chosen != p.rejected]
 
 
 def _questions(path: Path, place: str, language: Language) -> list[str]:
@@ -274,7 +276,7 @@ def _questions(path: Path, place: str, language: Language) -> list[str]:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise FspoError(f"{place}.questions_from: {file} cannot be read: {error}") from error
-    return [line.strip() for line in lines if line.strip()]
+    return [clean(line) for line in lines if clean(line)]
 
 
 def _same_everywhere(languages: dict[str, Language]) -> None:

@@ -30,7 +30,7 @@ from fspo.study.tables import (
     Recruitment,
 )
 from fspo.web.database import Database, now
-from fspo.web.sessions import digest, new_token
+from fspo.web.sessions import digest
 
 Kept = Literal["kept", "ignored", "too_soon"]
 
@@ -68,14 +68,25 @@ class Store:
                     fingerprint=study.fingerprint(), definition=definition, since=now()
                 ))  # fmt: skip
 
-    def begin(self, language: str, recruited: Recruited) -> str | None:
-        """Takes somebody in and gives the token of their link, or None if they were in before."""
-        token, moment = new_token(), now()
+    def begin(self, token: str, language: str, recruited: Recruited) -> bool:
+        """Takes somebody in; a second time, with the same token, changes nothing.
+
+        Args:
+            token: of the participant's link.
+            language: one of the study's.
+            recruited: who it is to a recruitment platform.
+
+        Returns:
+            False if the platform's participant has begun with another token.
+        """
+        moment = now()
         with self.database.writing() as session:
-            # Where transactions run side by side, this row lets one in at a time.
-            session.execute(select(Definition.id).with_for_update())
+            # Where transactions run side by side, these rows let one in at a time.
+            session.execute(select(Definition.id).with_for_update()).all()
+            if session.scalar(select(exists().where(Participant.token == digest(token)))):
+                return True
             if recruited.prolific_pid and self._known(session, recruited):
-                return None
+                return False
             number = session.scalar(select(func.coalesce(func.max(Participant.number), -1)))
             participant = Participant(
                 number=(number if number is not None else -1) + 1,
@@ -89,24 +100,21 @@ class Store:
             if recruited.prolific_pid:
                 session.add(Recruitment(participant=participant.id, **vars(recruited)))
             self._assign(session, participant)
-        return token
+        return True
 
     def find(self, token: str) -> Participant | None:
         """Whose link this is."""
         with self.database.reading() as session:
             return session.scalar(select(Participant).where(Participant.token == digest(token)))
 
-    def belongs_to(self, participant: Participant, recruited: Recruited) -> bool:
-        """Whether a recruitment platform's link leads to this participant."""
+    def peek(self, participant: Participant) -> Step:
+        """Where the participant is, without showing it."""
         with self.database.reading() as session:
-            found = session.get(Recruitment, participant.id)
-        pid = found.prolific_pid if found else ""
-        return pid == recruited.prolific_pid
+            return current_step(session, participant)
 
     def step(self, participant: Participant) -> Step:
         """Where the participant is; an item that is shown for the first time is timed from now."""
-        with self.database.reading() as session:
-            step = current_step(session, participant)
+        step = self.peek(participant)
         if step.kind == "item" and step.item is not None and step.item.shown is None:
             with self.database.writing() as session:
                 unseen = (ItemRow.id == step.item.id) & ItemRow.shown.is_(None)
