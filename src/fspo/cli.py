@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fspo.assistant import commands as assistant
 from fspo.errors import FspoError
 
 app = typer.Typer(
@@ -300,6 +301,11 @@ def rank(
         return
     for row in ranked:
         print(f"{row['rank']}. {row['probability']:.2f}  {row['reward']:+.3f}  {row['answer']}")
+
+
+app.command()(assistant.serve)
+app.command()(assistant.chat)
+app.add_typer(assistant.keys_app, name="keys")
 
 
 @app.command("import")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 import openai
 import pytest
-import uvicorn
 from pretend_backend import PretendBackend
+from servers import running
 from starlette.testclient import TestClient
 
 from fspo.assistant.app import create_app
@@ -52,22 +51,14 @@ def here(database: Database, backend: PretendBackend) -> TestClient:
 @pytest.fixture
 def served(database: Database, backend: PretendBackend) -> Iterator[str]:
     """A real server, for a real client: its address."""
-    config = uvicorn.Config(create_app(backend, database, POOL), port=0, log_level="error")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}/v1"
-    server.should_exit = True
-    thread.join()
+    with running(create_app(backend, database, POOL)) as address:
+        yield f"{address}/v1"
 
 
 def test_the_official_client_works_against_it(served: str, database: Database) -> None:
     key = add_key(database, "app")
     client = openai.OpenAI(base_url=served, api_key=key, max_retries=0)
-    assert [model.id for model in client.models.list()] == ["fspo", "base"]
+    assert [model.id for model in client.models.list()] == ["fspo", "fspo-plain"]
     asked: dict[str, Any] = {
         "model": "fspo",
         "messages": [{"role": "user", "content": "héllo"}],
@@ -89,7 +80,7 @@ def test_the_official_client_works_against_it(served: str, database: Database) -
     assert events[-2].choices[0].finish_reason == "stop"
     assert events[-1].usage is not None
     assert events[-1].usage.completion_tokens == 7
-    plain = client.chat.completions.create(**asked | {"model": "base"})
+    plain = client.chat.completions.create(**asked | {"model": "fspo-plain"})
     assert plain.choices[0].message.content == "plain: héllo"
     with pytest.raises(openai.NotFoundError, match="there is no model 'gpt'"):
         client.chat.completions.create(**asked | {"model": "gpt"})

@@ -35,6 +35,11 @@ class Assistant:
     callers: Callers
     sampling: Sampling
 
+    def models(self) -> tuple[str, str]:
+        """The name of the model that knows its users, and of the one that knows nobody."""
+        name = self.backend.abilities.models[0]
+        return name, f"{name}-plain"
+
     def profile(self, request: Request, scope: str, named: str | None) -> tuple[str, Profile]:
         """The account and the profile that a request is about, if its caller may reach it.
 
@@ -48,13 +53,8 @@ class Assistant:
         return caller.account, self.profiles.get(caller.account, user)
 
     def person(self, account: str, profile: Profile) -> Person:
-        """Who is answered, described by the model first where it can and nobody has."""
-        person = profile.person()
-        if person.description or not person.shots or not self.backend.abilities.describes:
-            return person
-        told = self.backend.describe(person)
-        by = (account, profile.user, told, "model", profile.version)
-        return self.profiles.describe(*by).person() if told else person
+        """Who is answered."""
+        return self.profiles.person(account, profile, self.backend)
 
 
 def routes(assistant: Assistant) -> APIRouter:
@@ -67,13 +67,14 @@ def routes(assistant: Assistant) -> APIRouter:
 
 
 def _add_chat(router: APIRouter, assistant: Assistant) -> None:
-    names = assistant.backend.abilities.models
+    personal, plain = assistant.models()
 
     @router.get("/models", tags=["chat"])
     def models(request: Request) -> dict[str, Any]:
-        """The models there are: the second one, where there is one, knows nobody."""
+        """The models there are: one that answers as each user likes it, and one for nobody."""
         assistant.callers.of(request, "chat")
-        rows = [{"id": name, "object": "model", "created": 0, "owned_by": "fspo"} for name in names]
+        about = {"object": "model", "created": 0, "owned_by": "fspo"}
+        rows = [{"id": name} | about for name in (personal, plain)]
         return {"object": "list", "data": rows}
 
     @router.post("/chat/completions", tags=["chat"])
@@ -81,12 +82,12 @@ def _add_chat(router: APIRouter, assistant: Assistant) -> None:
         """Answers as the user would like it, by the choices in the user's profile."""
         caller = assistant.callers.of(request, "chat")
         user = user_of(caller, asked.user)
-        if asked.model not in names:
-            told = f"there is no model {asked.model!r}; there is {', '.join(names)}"
+        if asked.model not in (personal, plain):
+            told = f"there is no model {asked.model!r}; there are {personal} and {plain}"
             raise Refused(404, told, "model_not_found")
         messages = [message.plain() for message in asked.messages]
         sampling = asked.sampling(assistant.sampling)
-        if asked.model != names[0]:
+        if asked.model == plain:
             reply = assistant.backend.plain(messages, sampling)
         elif user is None:
             reply = assistant.backend.reply(_NOBODY, messages, sampling)

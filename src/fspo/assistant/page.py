@@ -35,7 +35,7 @@ def routes(assistant: Assistant) -> APIRouter:
             user=user_of(caller, None) or ME,
             csrf=csrf_token(token) if token else "",
             signed_in=bool(token),
-            model=assistant.backend.abilities.models[0],
+            model=assistant.models()[0],
             describes=assistant.backend.abilities.describes,
         )
 

@@ -17,7 +17,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from fspo.assistant.backend import Person
+from fspo.assistant.backend import Backend, Person
 from fspo.assistant.tables import ChoiceRow, ProfileRow
 from fspo.errors import FspoError
 from fspo.preferences.records import Preference
@@ -159,6 +159,15 @@ class Profiles:
                 row.version += 1
             session.flush()
             return _read(session, row)
+
+    def person(self, account: str, profile: Profile, backend: Backend) -> Person:
+        """Who is answered, described by the model first where it can and nobody has."""
+        person = profile.person()
+        if person.description or not person.shots or not backend.abilities.describes:
+            return person
+        told = backend.describe(person)
+        by = (account, profile.user, told, "model", profile.version)
+        return self.describe(*by).person() if told else person
 
     def bring(
         self, account: str, user: str, description: str, by: str, choices: Sequence[Choice]

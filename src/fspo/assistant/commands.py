@@ -1,0 +1,172 @@
+"""`fspo serve`, `fspo keys` and `fspo chat`: the assistant from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fspo.errors import FspoError
+
+if TYPE_CHECKING:
+    from fspo.assistant.backend import Backend
+    from fspo.preferences.records import Preference
+    from fspo.web.database import Database
+
+keys_app = typer.Typer(help="Keys to the assistant's interface.", no_args_is_help=True)
+
+DATABASE = "fspo-assistant.db"
+
+Where = Annotated[str, typer.Option(help="A file (SQLite), or postgresql://user:password@host/x.")]
+Policy = Annotated[
+    str | None, typer.Option(help="The folder that `fspo train` wrote, or a model's name.")
+]
+Server = Annotated[str | None, typer.Option(help="Instead: an OpenAI-compatible server's /v1.")]
+ServerModel = Annotated[str | None, typer.Option(help="The server's name for the model.")]
+Salt = Annotated[bool, typer.Option("--salt", help="Salt the server's cache per user (vLLM).")]
+PairsFrom = Annotated[
+    Path | None, typer.Option("--pairs", help="A preference dataset whose pairs can be asked.")
+]
+CacheMb = Annotated[int, typer.Option(help="Memory for users' prefixes, in MB.", min=0)]
+User = Annotated[str, typer.Option(help="Whose profile.")]
+
+
+def serve(
+    policy: Policy = None,
+    server: Server = None,
+    server_model: ServerModel = None,
+    salt: Salt = False,
+    pairs: PairsFrom = None,
+    database: Where = DATABASE,
+    host: Annotated[str, typer.Option(help="Another than this machine needs keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    certificate: Annotated[Path | None, typer.Option(help="For TLS: a PEM file.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The certificate's private key.")] = None,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="Believe a proxy on this machine.")
+    ] = False,
+    max_tokens: Annotated[int, typer.Option(help="Of an answer, by default.", min=1)] = 256,
+    requests_a_minute: Annotated[int, typer.Option(help="Of one address.", min=1)] = 600,
+    cache_mb: CacheMb = 1024,
+) -> None:
+    """Serve the assistant: a page for people, and an OpenAI-compatible interface for programs."""
+    import gc
+
+    opened = _open(database)
+    from fspo.assistant.app import create_app
+    from fspo.assistant.backend import Sampling
+    from fspo.assistant.keys import has_keys
+    from fspo.web.serving import is_loopback
+    from fspo.web.serving import serve as run
+
+    if not is_loopback(host) and not has_keys(opened):
+        raise FspoError(
+            f"--host {host}: others can reach this, and no key is set. Make one with "
+            f"`fspo keys add NAME --database ...`, or listen on 127.0.0.1."
+        )
+    for option, path in (("--certificate", certificate), ("--key", key)):
+        if path is not None and not path.is_file():
+            raise FspoError(f"{option} {path}: not found")
+    backend = _backend(policy, server, server_model, salt, cache_mb)
+    sampling = Sampling(max_tokens=max_tokens)
+    app = create_app(backend, opened, _pairs(pairs), sampling, requests_a_minute)
+    gc.freeze()  # the model stays: it need not be looked through again
+    run(app, host, port, _text(certificate), _text(key), behind_proxy)
+
+
+def chat(
+    policy: Policy = None,
+    server: Server = None,
+    server_model: ServerModel = None,
+    pairs: PairsFrom = None,
+    database: Where = DATABASE,
+    user: User = "me",
+    max_tokens: Annotated[int, typer.Option(help="Of an answer.", min=1)] = 256,
+) -> None:
+    """Talk to the assistant in a terminal, on the same profile as the page; /help says how."""
+    opened = _open(database)
+    from fspo.assistant.backend import Sampling
+    from fspo.assistant.profiles import Profiles
+    from fspo.assistant.terminal import Conversation
+
+    profiles = Profiles(opened)
+    backend = _backend(policy, server, server_model, False, 1024)
+    sampling = Sampling(max_tokens=max_tokens)
+    Conversation(backend, profiles, user, _pairs(pairs), sampling).run()
+
+
+@keys_app.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="What to call it.")],
+    account: Annotated[str, typer.Option(help="Whose profiles; by default its own.")] = "",
+    user: Annotated[str | None, typer.Option(help="The only user that it speaks for.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="chat, preferences, rank or profile; all by default.")
+    ] = None,
+    database: Where = DATABASE,
+) -> None:
+    """Make a key and print it, this once."""
+    opened = _open(database)
+    from fspo.assistant.keys import SCOPES, add_key
+
+    print(add_key(opened, name, account, user, scope or SCOPES))
+
+
+@keys_app.command("list")
+def list_(database: Where = DATABASE) -> None:
+    """Print what is known of the keys, as JSON; not the keys."""
+    opened = _open(database)
+    from fspo.assistant.keys import list_keys
+
+    print(json.dumps(list_keys(opened), indent=2, ensure_ascii=False))
+
+
+@keys_app.command("revoke")
+def revoke(name: str, database: Where = DATABASE) -> None:
+    """Make a key worthless, at once."""
+    opened = _open(database)
+    from fspo.assistant.keys import revoke_key
+
+    revoke_key(opened, name)
+
+
+def _open(database: str) -> Database:
+    try:
+        from fspo.web.database import open_database
+    except ModuleNotFoundError as error:
+        raise FspoError(
+            f"the package {error.name} is not installed: pip install 'fspo[serve]'"
+        ) from error
+    return open_database(database)
+
+
+def _backend(
+    policy: str | None, server: str | None, server_model: str | None, salt: bool, cache_mb: int
+) -> Backend:
+    if server is None:
+        from fspo.assistant.local import LocalBackend
+        from fspo.models import EMBEDDED
+
+        return LocalBackend(policy or EMBEDDED, cache_mb * 10**6)
+    if policy is not None or server_model is None:
+        raise FspoError("--server: give --server-model with it, and no --policy")
+    import os
+
+    from fspo.assistant.remote import RemoteBackend
+
+    # A key on the command line would be seen by everybody on the machine.
+    return RemoteBackend(server, server_model, os.environ.get("FSPO_API_KEY"), salt=salt)
+
+
+def _pairs(path: Path | None) -> list[Preference]:
+    if path is None:
+        return []
+    from fspo.preferences.reading import load_preferences
+
+    return [preference for _, preference in load_preferences(path)]
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
