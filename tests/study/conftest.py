@@ -114,9 +114,9 @@ class Walker:
 
 
 def attentive(page: Page) -> str:
-    """Chooses FSPO's answers, and what attention checks ask for."""
+    """Chooses personal's answers, and what attention checks ask for."""
     left = page.texts["left"]
-    return "left" if re.search(r"^FSPO|Seven\.|Rain falls", left) else "right"
+    return "left" if re.search(r"^personal|Seven\.|Rain falls", left) else "right"
 
 
 @pytest.fixture

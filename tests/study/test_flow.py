@@ -18,12 +18,12 @@ def test_from_consent_to_the_code(run, walker, attentive):
     assert all(i.choice for i in items)
     assert records.people[0].finished
     judged = [i for i in items if i.stage == "judge" and not i.is_check]
-    assert [i.chosen_method for i in judged] == ["FSPO"] * 11
+    assert [i.chosen_method for i in judged] == ["personal"] * 11
     assert not any(i.failed for i in items)
     # What the policy was told is what was chosen, and nothing of the checks.
-    person = run.backends["FSPO"].people[0]
+    person = run.backends["personal"].people[0]
     labels = [i for i in items if i.stage == "label" and not i.is_check]
     assert [s.chosen for s in person.shots] == [
         i.left if i.choice == "left" else i.right for i in labels
     ]
-    assert person.key in run.backends["FSPO"].forgotten
+    assert person.key in run.backends["personal"].forgotten

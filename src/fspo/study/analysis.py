@@ -58,7 +58,7 @@ def analyze(study: Study, records: Records, seed: int = 0) -> dict[str, Any]:
     judged = [i for p in kept for i in items[p.number] if i.stage == "judge" and i.choice]
     judged = [item for item in judged if not item.is_check]
     counted = [item for item in judged if not _late(study, item)]
-    users = [User(_name(p.number), attributes=_attributes(study, p)) for p in kept]
+    users = [User(name_of(p.number), attributes=attributes(study, p)) for p in kept]
     return {
         "study": study.name,
         "exclusion_rules": study.exclusion_rules(),
@@ -92,6 +92,24 @@ def consistency(outcomes: Mapping[str, Sequence[float]]) -> Consistency:
         return Consistency(math.nan, math.nan)
     icc = (between - within) / (between + (each - 1) * within)
     return Consistency(float(icc), float(1 - within / between))
+
+
+def failed_too_many(study: Study, items: Sequence[ItemRecord]) -> bool:
+    """Whether a participant's attention checks exclude them."""
+    return sum(item.failed for item in items) > study.exclude.failed_checks
+
+
+def attributes(study: Study, person: PersonRecord) -> dict[str, str]:
+    """What groups are made of: replies that were chosen, and the language; no free text."""
+    asks = study.languages[person.language].asks
+    chosen = {ask.name for ask in asks if ask.choices}
+    replies = {name: value for name, value in person.replies.items() if name in chosen}
+    return replies | {"language": person.language}
+
+
+def name_of(number: int) -> str:
+    """What a participant is called in results and exports."""
+    return f"participant-{number:04d}"
 
 
 def _comparison(
@@ -129,8 +147,7 @@ def _reason_to_leave_out(study: Study, person: PersonRecord, items: Sequence[Ite
         item.stage == "judge" and not item.choice and not item.skipped for item in items
     ):
         return "unfinished"
-    failed = sum(item.failed for item in items)
-    return "failed_checks" if failed > study.exclude.failed_checks else ""
+    return "failed_checks" if failed_too_many(study, items) else ""
 
 
 def _late(study: Study, item: ItemRecord) -> bool:
@@ -141,21 +158,9 @@ def _outcomes(items: Sequence[ItemRecord], one: str, other: str) -> Outcomes:
     outcomes: Outcomes = {}
     for item in items:
         if {item.left_method, item.right_method} == {one, other}:
-            own = outcomes.setdefault(_name(item.participant), [])
+            own = outcomes.setdefault(name_of(item.participant), [])
             own.append(float(item.chosen_method == one))
     return outcomes
-
-
-def _attributes(study: Study, person: PersonRecord) -> dict[str, str]:
-    """What groups are made of: replies that were chosen, and the language; no free text."""
-    asks = study.languages[person.language].asks
-    chosen = {ask.name for ask in asks if ask.choices}
-    replies = {name: value for name, value in person.replies.items() if name in chosen}
-    return replies | {"language": person.language}
-
-
-def _name(number: int) -> str:
-    return f"participant-{number:04d}"
 
 
 def _share(values: Sequence[bool]) -> float | None:

@@ -101,13 +101,15 @@ class Language(Section):
 class Method(Section):
     """One way to answer: by whom, and knowing what of the participant."""
 
-    answers: Literal["plain", "prompted", "personal"] = Field(
-        description="plain: knows nobody; prompted: the plain model is shown the choices; "
-        "personal: the policy reads them"
+    answers: Literal["plain", "personal"] = Field(
+        description="plain: the model knows nobody; personal: it reads the participant's choices"
     )
     policy: str = Field(
-        "smollm2-135m-instruct", description="a folder of `fspo train`, or a model's name"
+        "smollm2-135m-instruct",
+        description="a folder of `fspo train`, or a model's name: personal, it is prompted",
     )
+    server: str = Field("", description="an OpenAI-compatible server that has the model")
+    key_from: str = Field("OPENAI_API_KEY", description="environment variable of its key")
 
 
 class Answers(Section):

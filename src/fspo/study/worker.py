@@ -7,9 +7,8 @@ import threading
 import time
 from collections.abc import Mapping
 
-from fspo.assistant.backend import Backend, Messages, Person, Reply, Sampling
+from fspo.assistant.backend import Backend, Person, Reply, Sampling
 from fspo.console import say
-from fspo.learning.templates import blocks
 from fspo.preferences.records import Preference
 from fspo.study.cleaning import clean
 from fspo.study.definition import Study
@@ -98,14 +97,11 @@ class Worker:
 
     def _reply(self, job: Job) -> Reply:
         backend = self._backends[job.method]
-        how = self._study.methods[job.method].answers
         sampling = Sampling(**self._study.answers.model_dump(), seed=self._seed(job))
         question = [{"role": "user", "content": job.question}]
-        if how == "plain":
+        if self._study.methods[job.method].answers == "plain":
             return backend.plain(question, sampling)
         shots = self._queue.shots(job.participant)
-        if how == "prompted":
-            return backend.plain(_with_shots(shots, job.question), sampling)
         person = Person(job.key, shots, self._description(backend, job, shots))
         return backend.reply(person, question, sampling)
 
@@ -122,9 +118,3 @@ class Worker:
         """The same for an answer that is written again after a restart, not after a failure."""
         parts = f"{self._study.seed} {job.number} {job.place} {job.method} {job.attempt}"
         return int(hashlib.sha256(parts.encode()).hexdigest()[:8], 16) >> 1
-
-
-def _with_shots(shots: list[Preference], question: str) -> Messages:
-    """The choices and the question in the paper's layout, for a model that follows instructions."""
-    [block] = blocks([*shots, Preference(question, "", "")], "paper")
-    return [{"role": "user", "content": block.lead}]

@@ -1,0 +1,142 @@
+"""How many people and questions a study needs: exact for answers, by simulation for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+from fspo.errors import FspoError
+from fspo.evaluation.statistics import binomial_p
+
+_MOST = 20_000  # answers, or people
+
+
+class SimulatedPower(NamedTuple):
+    """How often a study of this size would find what is there, between 0 and 1.
+
+    Attributes:
+        binomial: by the one-sided binomial test over answers.
+        people: by the mean over people, whose standard error knows that people differ.
+        false_alarms: how often the binomial test over answers would find something where people
+            differ as much, but half of all answers are won.
+    """
+
+    binomial: float
+    people: float
+    false_alarms: float
+
+
+def critical_wins(answers: int, alpha: float = 0.05) -> int:
+    """The fewest wins of so many answers whose one-sided binomial p is at most `alpha`.
+
+    It is `answers` + 1 where not even all of them would do.
+    """
+    low, high = 0, answers + 1
+    while low < high:
+        middle = (low + high) // 2
+        if binomial_p(middle, answers) <= alpha:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def binomial_power(answers: int, rate: float, alpha: float = 0.05) -> float:
+    """The exact probability that the test finds a win rate of `rate` (between 0 and 1)."""
+    first = critical_wins(answers, alpha)
+    return math.fsum(_probability(wins, answers, rate) for wins in range(first, answers + 1))
+
+
+def answers_needed(rate: float, power: float = 0.8, alpha: float = 0.05) -> int:
+    """The fewest independent answers with which the binomial test has that power.
+
+    Raises:
+        FspoError: unless 0.5 < rate < 1, and if it would take more than some ten thousands.
+    """
+    _check(rate)
+    low, high = 1, 16
+    while binomial_power(high, rate, alpha) < power:
+        low, high = high, high * 2
+        if high > _MOST:
+            raise FspoError(f"--rate {rate}: more than {_MOST} answers are needed; look for more")
+    return next(n for n in range(low, high + 1) if binomial_power(n, rate, alpha) >= power)
+
+
+def simulated_power(
+    people: int,
+    questions: int,
+    rate: float,
+    icc: float,
+    alpha: float = 0.05,
+    draws: int = 4000,
+    seed: int = 0,
+) -> SimulatedPower:
+    """The power where people differ: each person's win rate is drawn from a beta distribution.
+
+    Args:
+        people: participants who are analyzed.
+        questions: answers of each about this comparison.
+        rate: the win rate over everybody, between 0 and 1.
+        icc: the intraclass correlation of a person's answers: 0 where people do not differ.
+        alpha: one-sided level.
+        draws: simulated studies.
+        seed: of the simulation.
+    """
+    rng = np.random.default_rng(seed)
+    first = critical_wins(people * questions, alpha)
+    wins = _wins(rng, draws, people, questions, rate, icc)
+    none = _wins(rng, draws, people, questions, 0.5, icc)
+    means = wins / questions
+    error = means.std(axis=1, ddof=1) / math.sqrt(people) if people > 1 else np.inf
+    found = means.mean(axis=1) - NormalDist().inv_cdf(1 - alpha) * error > 0.5
+    return SimulatedPower(
+        float((wins.sum(axis=1) >= first).mean()),
+        float(found.mean()),
+        float((none.sum(axis=1) >= first).mean()),
+    )
+
+
+def people_needed(
+    questions: int, rate: float, icc: float, power: float = 0.8, alpha: float = 0.05
+) -> int:
+    """The fewest people, in steps of a tenth, with whom the test over people has that power.
+
+    Raises:
+        FspoError: unless 0.5 < rate < 1, and if it would take more than some ten thousands.
+    """
+    _check(rate)
+    for people in _sizes():
+        if simulated_power(people, questions, rate, icc, alpha, draws=2000).people >= power:
+            return people
+    raise FspoError(f"--rate {rate}: more than {_MOST} people are needed; look for more")
+
+
+def _sizes() -> Iterator[int]:
+    people = 5
+    while people <= _MOST:
+        yield people
+        people += max(1, people // 10)
+
+
+def _wins(
+    rng: np.random.Generator, draws: int, people: int, questions: int, rate: float, icc: float
+) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    rates = np.full((draws, people), rate)
+    if icc > 0:
+        spread = 1 / icc - 1  # of the beta distribution whose intraclass correlation this is
+        rates = rng.beta(rate * spread, (1 - rate) * spread, (draws, people))
+    return rng.binomial(questions, rates)
+
+
+def _probability(wins: int, answers: int, rate: float) -> float:
+    ways = math.lgamma(answers + 1) - math.lgamma(wins + 1) - math.lgamma(answers - wins + 1)
+    return math.exp(ways + wins * math.log(rate) + (answers - wins) * math.log(1 - rate))
+
+
+def _check(rate: float) -> None:
+    if not 0.5 < rate < 1:
+        raise FspoError(f"--rate {rate}: give a win rate above 0.5 and below 1")
