@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from fspo.assistant.backend import Abilities, Messages, Person, Reply, Sampling
 from fspo.study.app import create_app
-from fspo.study.definition import read_study
+from fspo.study.reading import read_study
 from fspo.web.database import open_database
 
 EXAMPLE = Path(__file__).parents[2] / "src/fspo/study/example.yaml"

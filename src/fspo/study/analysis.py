@@ -73,6 +73,32 @@ def analyze(study: Study, records: Records, seed: int = 0) -> dict[str, Any]:
     }
 
 
+def in_words(found: Mapping[str, Any]) -> str:
+    """The result for people to read: the exclusion rules, then the numbers."""
+    people, answers = found["participants"], found["answers"]
+    left_out = ", ".join(f"{n} {why}" for why, n in people["left_out"].items()).replace("_", " ")
+    lines = [
+        f"Left out, as was set before the study: {found['exclusion_rules']}.",
+        f"{people['begun']} began, {people['analyzed']} are analyzed ({left_out});"
+        f" {found['withdrew']} withdrew; {answers['late_left_out']} of {answers['judged']} answers"
+        " were late.",
+    ]
+    for one in found["comparisons"]:
+        lines.append(f"{one['method']} against {one['other']}: {_sentence(one)}")
+    return "\n".join(lines)
+
+
+def _sentence(one: Mapping[str, Any]) -> str:
+    if not one["answers"]:
+        return "nothing has been judged yet."
+    interval = "" if one["low"] is None else f" ({one['low']:.1f} to {one['high']:.1f})"
+    return (
+        f"{one['win_rate']:.1f}%{interval}, {one['wins']} of {one['answers']} answers of "
+        f"{one['participants']} people; one-sided p = {one['binomial_p']:.3g} over answers, "
+        f"{one['people_p']:.3g} over people."
+    )
+
+
 def consistency(outcomes: Mapping[str, Sequence[float]]) -> Consistency:
     """One-way analysis of variance over people (Shrout and Fleiss, 1979, case 1).
 

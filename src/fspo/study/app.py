@@ -12,8 +12,9 @@ from starlette.responses import Response
 
 from fspo.assistant.backend import Backend
 from fspo.study import flow, researcher
-from fspo.study.definition import Pools, Study
+from fspo.study.definition import Study
 from fspo.study.queue import Queue
+from fspo.study.reading import Pools
 from fspo.study.store import Store
 from fspo.study.worker import Worker
 from fspo.web.database import Database

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 from fspo.preferences.records import Preference, without_repetition
-from fspo.study.definition import Check, Pools, Study
+from fspo.study.definition import Check, Study
+from fspo.study.reading import Pools
 
 Side = Literal["left", "right"]
 

@@ -1,8 +1,7 @@
 """What a study is: one YAML file, read into strict sections whose faults name the field.
 
 Everything that participants read stands in their language's section; numbers, methods and rules,
-which are the same in all languages, stand outside. What the file refers to (a preference dataset, a
-list of questions) is looked for beside it.
+which are the same in all languages, stand outside. `reading.py` reads the file.
 """
 
 from __future__ import annotations
@@ -10,15 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from fspo.errors import FspoError
-from fspo.preferences.records import Preference
-from fspo.recipe import Section, read_recipe
-from fspo.study.cleaning import clean
+from fspo.recipe import Section
 from fspo.study.wording import check_words, words_in
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -210,75 +205,6 @@ class Study(Section):
         if self.exclude.late:
             rules.append(f"answers that took more than {self.limits.max_seconds:g} s")
         return "; ".join(rules)
-
-
-class Pools(NamedTuple):
-    """What is drawn from, in one language: pairs to label and questions to judge."""
-
-    pairs: list[Preference]
-    questions: list[str]
-
-
-def read_study(path: Path) -> tuple[Study, dict[str, Pools]]:
-    """Reads a study and what it refers to.
-
-    Args:
-        path: the YAML file.
-
-    Returns:
-        The study, and for each language what is drawn from.
-
-    Raises:
-        FspoError: naming the file and the field, or what the file refers to and lacks.
-    """
-    study = read_recipe(Study, path, {})
-    pools = {code: _pools(path, study, code) for code in study.languages}
-    return study, pools
-
-
-def _pools(path: Path, study: Study, code: str) -> Pools:
-    language, place = study.languages[code], f"{path}: languages.{code}"
-    pairs = _pairs(path, language)
-    about = {pair.prompt for pair in pairs}
-    if len(about) < study.label_pairs:
-        raise FspoError(
-            f"{place}.pairs: there are pairs about {len(about)} different questions, and "
-            f"label_pairs asks for {study.label_pairs}; add some, or lower it"
-        )
-    questions = list(dict.fromkeys(_questions(path, place, language)))
-    # A participant never judges a question that was among the labeled ones.
-    needed = study.judge_questions + min(study.label_pairs, len(about & set(questions)))
-    if len(questions) < needed:
-        raise FspoError(
-            f"{place}.questions: there are {len(questions)} different ones, and judge_questions "
-            f"asks for {study.judge_questions} beside those that a participant labels: "
-            f"{needed} are needed; add some, or lower it"
-        )
-    return Pools(pairs, questions)
-
-
-def _pairs(path: Path, language: Language) -> list[Preference]:
-    if language.pairs:
-        rows = [Preference(p.question, *p.answers, f"pair {n}")
-                for n, p in enumerate(language.pairs, 1)]  # fmt: skip
-    else:
-        from fspo.preferences.reading import load_preferences
-
-        found = load_preferences(path.parent / language.pairs_from, drop_ties=True)
-        rows = [preference for _, preference in found]
-    cleaned = [Preference(clean(p.prompt), clean(p.chosen), clean(p.rejected), p.row) for p in rows]
-    return [p for p in cleaned if p.prompt and p.chosen and p.rejected and p.chosen != p.rejected]
-
-
-def _questions(path: Path, place: str, language: Language) -> list[str]:
-    if language.questions:
-        return list(language.questions)
-    file = path.parent / language.questions_from
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FspoError(f"{place}.questions_from: {file} cannot be read: {error}") from error
-    return [clean(line) for line in lines if clean(line)]
 
 
 def _same_everywhere(languages: dict[str, Language]) -> None:

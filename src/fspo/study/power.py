@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def simulated_power(
     """The power where people differ: each person's win rate is drawn from a beta distribution.
 
     Args:
-        people: participants who are analyzed.
+        people: participants who are analyzed, two at least.
         questions: answers of each about this comparison.
         rate: the win rate over everybody, between 0 and 1.
         icc: the intraclass correlation of a person's answers: 0 where people do not differ.
@@ -91,8 +91,8 @@ def simulated_power(
     wins = _wins(rng, draws, people, questions, rate, icc)
     none = _wins(rng, draws, people, questions, 0.5, icc)
     means = wins / questions
-    error = means.std(axis=1, ddof=1) / math.sqrt(people) if people > 1 else np.inf
-    found = means.mean(axis=1) - NormalDist().inv_cdf(1 - alpha) * error > 0.5
+    error = means.std(axis=1, ddof=1) / math.sqrt(people)
+    found = means.mean(axis=1) - _t_quantile(1 - alpha, people - 1) * error > 0.5
     return SimulatedPower(
         float((wins.sum(axis=1) >= first).mean()),
         float(found.mean()),
@@ -115,6 +115,47 @@ def people_needed(
     raise FspoError(f"--rate {rate}: more than {_MOST} people are needed; look for more")
 
 
+def report(
+    rate: float, questions: int, people: int | None, icc: float, power: float, alpha: float
+) -> dict[str, Any]:
+    """What `fspo study power` prints.
+
+    Args:
+        rate: the win rate to find, above 0.5.
+        questions: of each person about one comparison.
+        people: how many there are, or None for as many as are needed.
+        icc: the intraclass correlation of a person's answers.
+        power: the wanted probability to find it.
+        alpha: one-sided level.
+
+    Raises:
+        FspoError: naming the option that is out of range.
+    """
+    for name, value in (("--power", power), ("--alpha", alpha)):
+        if not 0 < value < 1:
+            raise FspoError(f"{name} {value}: give a number above 0 and below 1")
+    if not 0 <= icc < 1:
+        raise FspoError(f"--icc {icc}: give a number from 0 and below 1")
+    answers = answers_needed(rate, power, alpha)
+    found: dict[str, Any] = {
+        "rate": rate,
+        "independent_answers_needed": answers,
+        "people_needed_if_all_answers_were_independent": math.ceil(answers / questions),
+    }
+    if people is None:
+        people = found["people_needed"] = people_needed(questions, rate, icc, power, alpha)
+    expected = simulated_power(people, questions, rate, icc, alpha)
+    return found | {
+        "people": people,
+        "questions": questions,
+        "icc": icc,
+        "power_of_the_test_over_people": expected.people,
+        "power_of_the_binomial_test": expected.binomial,
+        "false_alarms_of_the_binomial_test": expected.false_alarms,
+        "exact_power_of_independent_answers": binomial_power(people * questions, rate, alpha),
+    }
+
+
 def _sizes() -> Iterator[int]:
     people = 5
     while people <= _MOST:
@@ -130,6 +171,13 @@ def _wins(
         spread = 1 / icc - 1  # of the beta distribution whose intraclass correlation this is
         rates = rng.beta(rate * spread, (1 - rate) * spread, (draws, people))
     return rng.binomial(questions, rates)
+
+
+def _t_quantile(probability: float, freedom: int) -> float:
+    """Student's t, expanded about the normal (Abramowitz and Stegun, 26.7.5)."""
+    z = NormalDist().inv_cdf(probability)
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / freedom + second / freedom**2
 
 
 def _probability(wins: int, answers: int, rate: float) -> float:

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from fspo.errors import FspoError
 from fspo.study.assignment import assign
-from fspo.study.definition import Pools, Study
+from fspo.study.definition import Study
+from fspo.study.reading import Pools
 from fspo.study.steps import Step, current_step
 from fspo.study.tables import (
     Answer,

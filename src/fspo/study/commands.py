@@ -1,0 +1,202 @@
+"""`fspo study`: a human study from its definition to its result.
+
+fspo study new study.yaml; fspo study preview study.yaml; fspo study simulate study.yaml
+fspo study researcher study.yaml NAME; fspo study serve study.yaml; fspo study results study.yaml
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fspo.errors import FspoError
+
+if TYPE_CHECKING:
+    from fspo.web.database import Database
+
+study_app = typer.Typer(
+    help="Run a study: people label a few pairs, are served at once, and judge blind.",
+    no_args_is_help=True,
+)
+
+File = Annotated[Path, typer.Argument(help="The study's YAML file.")]
+Where = Annotated[
+    str | None,
+    typer.Option("--database", help="A path or a PostgreSQL URL; default: beside the file."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@study_app.command()
+def new(file: Annotated[Path, typer.Argument(help="Where to write it.")]) -> None:
+    """Write a commented definition, which runs as it is."""
+    from fspo.files import write_text
+
+    if file.exists():
+        raise FspoError(f"{file}: exists; remove it, or take another name")
+    write_text(file, (Path(__file__).parent / "example.yaml").read_text(encoding="utf-8"))
+    print(file)
+
+
+@study_app.command()
+def preview(
+    file: File,
+    language: Annotated[str | None, typer.Option(help="Default: the first one.")] = None,
+    participant: Annotated[int, typer.Option(help="Number of the participant.", min=0)] = 0,
+) -> None:
+    """Walk through what one participant would read."""
+    from fspo.study.preview import preview as pages
+    from fspo.study.reading import read_study
+
+    study, pools = read_study(file)
+    code = language or next(iter(study.languages))
+    if code not in study.languages:
+        raise FspoError(f"--language {code}: {file} has {', '.join(study.languages)}")
+    for page in pages(study, pools[code], code, participant):
+        print(page)
+
+
+@study_app.command()
+def serve(
+    file: File,
+    database: Where = None,
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Its port.")] = 8001,
+    certificate: Annotated[str | None, typer.Option(help="PEM file, for TLS.")] = None,
+    key: Annotated[str | None, typer.Option(help="Its private key.")] = None,
+    behind_proxy: Annotated[bool, typer.Option(help="Believe a proxy on this machine.")] = False,
+    at_once: Annotated[int, typer.Option(help="Answers written at the same time.", min=1)] = 1,
+    requests_a_minute: Annotated[int, typer.Option(help="Of one address.", min=1)] = 600,
+) -> None:
+    """Serve the study to participants, and its pages to the researcher."""
+    from fspo.study.app import create_app
+    from fspo.study.backends import build_backends
+    from fspo.study.reading import read_study
+    from fspo.study.researcher import has_researcher
+    from fspo.web import serving
+
+    study, pools = read_study(file)
+    opened = _open(file, database)
+    if not serving.is_loopback(host) and not has_researcher(opened):
+        raise FspoError(
+            f"--host {host}: others can reach this; first set a researcher's password: "
+            f"fspo study researcher {file} NAME"
+        )
+    backends = build_backends(study, file.parent)
+    app = create_app(study, pools, opened, backends, at_once, requests_a_minute)
+    serving.serve(app, host, port, certificate, key, behind_proxy)
+
+
+@study_app.command()
+def simulate(
+    file: File,
+    rate: Annotated[
+        list[float] | None, typer.Option(help="How often ours wins; one for each comparison.")
+    ] = None,
+    participants: Annotated[int, typer.Option(help="How many take part.", min=1)] = 50,
+    seed: Annotated[int, typer.Option(help="Of their choices.", min=0)] = 0,
+    database: Annotated[str | None, typer.Option(help="An empty one; default: none kept.")] = None,
+) -> None:
+    """Run the study with synthetic participants over HTTP, and compare every row."""
+    import tempfile
+
+    from fspo.study.reading import read_study
+    from fspo.study.simulate import simulate as run
+    from fspo.web.database import open_database
+
+    study, pools = read_study(file)
+    rates = rate or [0.682] * len(study.comparisons)
+    with tempfile.TemporaryDirectory() as folder:
+        opened = open_database(database or str(Path(folder) / "simulated.db"))
+        found = run(study, pools, opened, rates, participants, seed)
+        opened.engine.dispose()
+    _print(found)
+    if not found["agrees"]:
+        raise typer.Exit(1)
+
+
+@study_app.command()
+def results(file: File, database: Where = None, as_json: AsJson = False) -> None:
+    """Print win rates with intervals and tests, after the exclusion rules."""
+    from fspo.study.analysis import analyze, in_words
+    from fspo.study.reading import read_study
+    from fspo.study.records import read_records
+
+    study, _ = read_study(file)
+    found = analyze(study, read_records(_open(file, database, must_exist=True)))
+    if as_json:
+        _print(found)
+    else:
+        print(in_words(found))
+
+
+@study_app.command()
+def export(
+    file: File,
+    out: Annotated[Path, typer.Option(help="Folder for tables, codebook and dataset.")],
+    database: Where = None,
+    recruitment: Annotated[
+        Path | None,
+        typer.Option(help="Also write who participants are to a platform, into this CSV file."),
+    ] = None,
+) -> None:
+    """Write tables as parquet and CSV, a codebook, and a preference dataset to train on."""
+    from fspo.study.export import export as run
+    from fspo.study.export import export_recruitment
+    from fspo.study.reading import read_study
+
+    study, _ = read_study(file)
+    opened = _open(file, database, must_exist=True)
+    run(study, opened, out)
+    print(out)
+    if recruitment is not None:
+        export_recruitment(opened, recruitment)
+        print(recruitment)
+
+
+@study_app.command()
+def power(
+    rate: Annotated[float, typer.Option(help="The win rate to find, such as 0.6.")] = 0.6,
+    questions: Annotated[int, typer.Option(help="Of each person, on one comparison.", min=1)] = 11,
+    people: Annotated[int | None, typer.Option(help="Default: as many as needed.", min=2)] = None,
+    icc: Annotated[float, typer.Option(help="How alike a person's answers are.", min=0)] = 0.1,
+    wanted: Annotated[float, typer.Option("--power", help="Chance to find it.")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="One-sided level.")] = 0.05,
+) -> None:
+    """Say how many people and questions a win rate takes."""
+    from fspo.study.power import report
+
+    _print(report(rate, questions, people, icc, wanted, alpha))
+
+
+@study_app.command()
+def researcher(
+    file: File,
+    name: Annotated[str, typer.Argument(help="Whose password is set.")],
+    database: Where = None,
+    password: Annotated[
+        str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True,
+                          envvar="FSPO_RESEARCHER_PASSWORD", help="Asked for if not given."),
+    ] = "",
+) -> None:  # fmt: skip
+    """Let somebody see the researcher's pages."""
+    from fspo.study.researcher import set_password
+
+    set_password(_open(file, database), name, password)
+    print(f"{name} can sign in at /researcher")
+
+
+def _open(file: Path, database: str | None, must_exist: bool = False) -> Database:
+    from fspo.web.database import open_database
+
+    where = database or str(file.with_suffix(".db"))
+    if must_exist and "://" not in where and not Path(where).is_file():
+        raise FspoError(f"--database {where}: there is no such file; nobody has been served yet")
+    return open_database(where)
+
+
+def _print(found: Any) -> None:
+    print(json.dumps(found, indent=2, ensure_ascii=False))
