@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from starlette.testclient import TestClient
 from fspo.assistant.backend import Abilities, Messages, Person, Reply, Sampling
 from fspo.study.app import create_app
 from fspo.study.reading import read_study
+from fspo.study.visiting import Page
 from fspo.web.database import open_database
 
 EXAMPLE = Path(__file__).parents[2] / "src/fspo/study/example.yaml"
@@ -46,35 +46,6 @@ class FakeBackend:
             self.fails -= 1
             raise RuntimeError("no answer")
         return Reply(iter([self.text(messages[-1]["content"])]))
-
-
-class Page(HTMLParser):
-    """What a page holds: texts by id, and the fields of its form."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.texts: dict[str, str] = {}
-        self.fields: dict[str, str] = {}
-        self.action = ""
-        self._inside: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        given = dict(attrs)
-        if tag == "form":
-            self.action = given.get("action", "")
-        if tag == "input" and given.get("type") == "hidden":
-            self.fields[given["name"]] = given["value"]
-        if tag not in ("input", "meta", "link"):
-            self._inside.append(given.get("id", ""))
-
-    def handle_endtag(self, tag: str) -> None:
-        if self._inside:
-            self._inside.pop()
-
-    def handle_data(self, data: str) -> None:
-        if self._inside and self._inside[-1]:
-            self.texts[self._inside[-1]] = self.texts.get(self._inside[-1], "") + data
 
 
 class Walker:
@@ -132,9 +103,10 @@ class Running:
 
     def __init__(self, folder: Path, definition: dict[str, Any], database: str = "") -> None:
         file = folder / "study.yaml"
-        file.write_text(yaml.safe_dump(definition, allow_unicode=True), "utf-8")
+        file.write_text(yaml.safe_dump(definition, allow_unicode=True, sort_keys=False), "utf-8")
         self.study, self.pools = read_study(file)
-        self.database = open_database(database or str(folder / "study.db"))
+        self.where = database or str(folder / "study.db")
+        self.database = open_database(self.where)
         self.backends = {name: FakeBackend(name) for name in self.study.methods}
         self.app = create_app(
             self.study, self.pools, self.database, self.backends, requests_a_minute=100_000
@@ -159,3 +131,19 @@ def walker(run: Running) -> Walker:
 @pytest.fixture(name="attentive")
 def _attentive() -> Callable[[Page], str]:
     return attentive
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., Running]:
+    """Starts a study that a test defines, in a place of its own."""
+
+    def started(definition: dict[str, Any], database: str = "") -> Running:
+        return Running(tmp_path, definition, database)
+
+    return started
+
+
+@pytest.fixture
+def walk_in() -> Callable[[Running], Walker]:
+    """Somebody in a browser of their own."""
+    return lambda running: Walker(running.client())

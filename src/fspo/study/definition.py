@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -26,12 +25,6 @@ class Pair(Section):
 
     question: Text
     answers: tuple[Text, Text]
-
-    @model_validator(mode="after")
-    def _differ(self) -> Pair:
-        if self.answers[0] == self.answers[1]:
-            raise ValueError("the two answers are the same text")
-        return self
 
 
 class Check(Section):
@@ -75,17 +68,6 @@ class Language(Section):
     def _known(cls, words: dict[str, str]) -> dict[str, str]:
         check_words(words)
         return words
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Language:
-        if bool(self.pairs) == bool(self.pairs_from):
-            raise ValueError("give either `pairs` or `pairs_from`")
-        if bool(self.questions) == bool(self.questions_from):
-            raise ValueError("give either `questions` or `questions_from`")
-        names = [ask.name for ask in self.asks]
-        if len(set(names)) < len(names):
-            raise ValueError("two `asks` have the same name")
-        return self
 
     @property
     def wording(self) -> dict[str, str]:
@@ -167,19 +149,6 @@ class Study(Section):
     exclude: Exclude = Exclude()
     completion: Completion = Completion()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Study:
-        for one, other in self.comparisons:
-            unknown = {one, other} - set(self.methods)
-            if unknown:
-                raise ValueError(f"comparisons: there is no method {min(unknown)!r}")
-            if one == other:
-                raise ValueError(f"comparisons: {one!r} is compared with itself")
-        if len({frozenset(pair) for pair in self.comparisons}) < len(self.comparisons):
-            raise ValueError("comparisons: two methods are compared twice")
-        _same_everywhere(self.languages)
-        return self
-
     def rules(self) -> dict[str, Any]:
         """What results depend on: everything but wording, contact and completion."""
         kept = self.model_dump(mode="json", exclude={"contact", "completion", "languages"})
@@ -205,21 +174,3 @@ class Study(Section):
         if self.exclude.late:
             rules.append(f"answers that took more than {self.limits.max_seconds:g} s")
         return "; ".join(rules)
-
-
-def _same_everywhere(languages: dict[str, Language]) -> None:
-    """Numbers must mean the same in all languages: checks, and what is asked at the end."""
-    first, *others = languages.items()
-    for code, language in others:
-        if _asked(language) != _asked(first[1]):
-            raise ValueError(f"languages.{code}.asks: names or choices differ from {first[0]}'s")
-        if _checked(language) != _checked(first[1]):
-            raise ValueError(f"languages.{code}.checks: not as many by stage as {first[0]}'s")
-
-
-def _asked(language: Language) -> list[tuple[str, list[str]]]:
-    return [(ask.name, list(ask.choices)) for ask in language.asks]
-
-
-def _checked(language: Language) -> Counter[str]:
-    return Counter(check.stage for check in language.checks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,8 +34,52 @@ def read_study(path: Path) -> tuple[Study, dict[str, Pools]]:
         FspoError: naming the file and the field, or what the file refers to and lacks.
     """
     study = read_recipe(Study, path, {})
+    fault = next(faults(study), None)
+    if fault:
+        raise FspoError(f"{path}: {fault}")
     pools = {code: _pools(path, study, code) for code in study.languages}
     return study, pools
+
+
+def faults(study: Study) -> Iterator[str]:
+    """What is wrong between fields, each in one line; nothing where all is well."""
+    for one, other in study.comparisons:
+        for unknown in sorted({one, other} - set(study.methods)):
+            yield f"comparisons: there is no method {unknown!r}; add it to methods"
+        if one == other:
+            yield f"comparisons: {one!r} is compared with itself"
+    if len({frozenset(pair) for pair in study.comparisons}) < len(study.comparisons):
+        yield "comparisons: two methods are compared twice; name them once"
+    first, *others = study.languages
+    for code, language in study.languages.items():
+        for fault in _faults_in(language):
+            yield f"languages.{code}: {fault}"
+    for code in others:  # numbers must mean the same in all languages
+        if _asked(study.languages[code]) != _asked(study.languages[first]):
+            yield f"languages.{code}.asks: names or choices differ from those of {first}"
+        if _checked(study.languages[code]) != _checked(study.languages[first]):
+            yield f"languages.{code}.checks: not as many in each stage as {first} has"
+
+
+def _faults_in(language: Language) -> Iterator[str]:
+    if bool(language.pairs) == bool(language.pairs_from):
+        yield "give either `pairs` or `pairs_from`"
+    if bool(language.questions) == bool(language.questions_from):
+        yield "give either `questions` or `questions_from`"
+    names = [ask.name for ask in language.asks]
+    if len(set(names)) < len(names):
+        yield "asks: two of them have the same name"
+    for pair in (*language.pairs, *language.practice):
+        if pair.answers[0] == pair.answers[1]:
+            yield f"the two answers to {pair.question!r} are the same text"
+
+
+def _asked(language: Language) -> list[tuple[str, list[str]]]:
+    return [(ask.name, list(ask.choices)) for ask in language.asks]
+
+
+def _checked(language: Language) -> Counter[str]:
+    return Counter(check.stage for check in language.checks)
 
 
 def _pools(path: Path, study: Study, code: str) -> Pools:
