@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ SHOTS = 8  # that a model reads which was not trained to read any number of them
 CACHE = 2**30  # bytes
 
 # Of `choose`, which a person waits for: a call of the predictor is a tree of all these pairs.
-_CANDIDATES, _SHORTLIST, _TARGETS = 12, 4, 6
+_CANDIDATES, _SHORTLIST, _TARGETS = 8, 2, 4
 
 
 class LocalBackend:
@@ -71,7 +72,11 @@ class LocalBackend:
         self._describes = policy.settings.get("method") == "rat"
         self._lock = threading.Lock()
         self._prefixes = Prefixes(cache_bytes)
-        model, tokenizer = policy.model, policy.tokenizer
+        # Whether special tokens in a text are read as such is a state of the tokenizer: two threads
+        # with one would read each other's way. The policy's own is used behind the model's lock,
+        # this one behind its own, and the steppers' only decodes.
+        self._tokenizer, self._reading = deepcopy(policy.tokenizer), threading.Lock()
+        model, tokenizer = policy.model, deepcopy(policy.tokenizer)
         self._personal = Stepper(model, tokenizer, self._lock, self._prefixes)
         base = model if policy.frozen is None else policy.frozen
         around = getattr(base, "disable_adapter", nullcontext)
@@ -84,7 +89,8 @@ class LocalBackend:
             FspoError: if the conversation does not fit the model's window, or a role is unknown.
         """
         question = as_question(messages)
-        context = self._context(person, question, sampling.max_tokens)
+        with self._reading:
+            context = self._context(person, question, sampling.max_tokens)
         return self._personal.reply(context, sampling)
 
     def plain(self, messages: Messages, sampling: Sampling) -> Reply:
@@ -97,7 +103,8 @@ class LocalBackend:
         from fspo.llm.local import LocalModel
 
         check_messages(messages)
-        tokens = LocalModel(self._policy.model, self._policy.tokenizer).tokens(messages)
+        with self._reading:
+            tokens = LocalModel(self._policy.model, self._tokenizer).tokens(messages)
         self._check_window(len(tokens), sampling.max_tokens)
         return self._base.reply(Context(tokens), sampling, templated=False)
 
@@ -122,7 +129,7 @@ class LocalBackend:
     ) -> tuple[int, bool]:
         """The pair that tells most about others, among some that are drawn.
 
-        It takes 9 passes over trees of at most 12 pairs, and answers go on between them. By chance
+        It takes 5 passes over trees of at most 8 pairs, and answers go on between them. By chance
         is chosen where the policy cannot tell (it ranks nobody, or reads no choices), where each
         pair would take a pass of its own (template `paper`), and among fewer than 3 pairs.
 
@@ -162,10 +169,11 @@ class LocalBackend:
         shots = self._read(person)
         if not (self._describes and shots):
             return ""
-        room, tokenizer = int(self._policy.settings["rat"]["max_tokens"]), self._policy.tokenizer
-        tokens = description_context(shots, tokenizer, room)
+        room = int(self._policy.settings["rat"]["max_tokens"])
+        with self._reading:
+            tokens = description_context(shots, self._tokenizer, room)
+            prefix = len(tokens) - self._length(DESCRIPTION)
         self._check_window(len(tokens), room)
-        prefix = len(tokens) - self._length(DESCRIPTION)
         likeliest = Sampling(max_tokens=room, temperature=0)
         reply = self._personal.reply(Context(tokens, person.key, prefix), likeliest)
         return "".join(reply.pieces) or "somebody"
@@ -182,7 +190,7 @@ class LocalBackend:
         from fspo.assistant.stepping import Context
         from fspo.learning.tree import context_tokens
 
-        tokenizer, template = self._policy.tokenizer, self._policy.template
+        tokenizer, template = self._tokenizer, self._policy.template
         alone, _ = context_tokens("", (), question, tokenizer, template, sys.maxsize)
         self._check_window(len(alone), room)
         shots = self._read(person)
@@ -200,7 +208,7 @@ class LocalBackend:
         from fspo.learning.rationales import answer_context
         from fspo.learning.templates import described_lead
 
-        tokenizer, told = self._policy.tokenizer, person.description
+        tokenizer, told = self._tokenizer, person.description
         try:
             tokens = answer_context(shots, told, question, tokenizer, room)
         except FspoError:  # not even with the last choice, which may be a long one
@@ -218,17 +226,16 @@ class LocalBackend:
             *_, asked = chain([shots[-1], Preference(question, "", "")])
             return len(tokens) - self._length(asked.lead)
         # The last example and what follows it are one text, with tokens across the seam.
-        tokenizer = self._policy.tokenizer
-        other, _ = context_tokens("", shots, "", tokenizer, "paper", sys.maxsize)
+        other, _ = context_tokens("", shots, "", self._tokenizer, "paper", sys.maxsize)
         return common(tokens, other)
 
     def _length(self, text: str) -> int:
         from fspo.learning.growing import Reader
 
-        return len(Reader(self._policy.tokenizer).texts([text])[0])
+        return len(Reader(self._tokenizer).texts([text])[0])
 
     def _check_window(self, read: int, room: int) -> None:
-        window = self._policy.tokenizer.model_max_length
+        window = self._tokenizer.model_max_length
         if room < 1:
             raise FspoError(f"max_tokens is {room}; an answer takes 1 or more")
         if read + room > window:

@@ -54,7 +54,7 @@ class Stepper:
 
         Args:
             model: a causal language model of transformers, with or without an adapter.
-            tokenizer: the model's.
+            tokenizer: the model's; it decodes, and nobody else may encode with it meanwhile.
             lock: held during each forward pass; one for all that work with the same weights.
             prefixes: where prefixes are kept, if the model can go on from them: one whose layers
                 see only a window of the text drops what it has left behind.
