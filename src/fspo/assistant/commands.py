@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 keys_app = typer.Typer(help="Keys to the assistant's interface.", no_args_is_help=True)
 
 DATABASE = "fspo-assistant.db"
+OURS = Path(__file__).parents[1] / "policies" / "fspo-reviews"  # what is served by default
 
 Where = Annotated[str, typer.Option(help="A file (SQLite), or postgresql://user:password@host/x.")]
 Policy = Annotated[
-    str | None, typer.Option(help="The folder that `fspo train` wrote, or a model's name.")
+    str | None,
+    typer.Option(help="The folder that `fspo train` wrote, or a model's name. [default: reviews]"),
 ]
 Server = Annotated[str | None, typer.Option(help="Instead: an OpenAI-compatible server's /v1.")]
 ServerModel = Annotated[str | None, typer.Option(help="The server's name for the model.")]
@@ -71,7 +73,8 @@ def serve(
             raise FspoError(f"{option} {path}: not found")
     backend = _backend(policy, server, server_model, salt, cache_mb)
     sampling = Sampling(max_tokens=max_tokens)
-    app = create_app(backend, opened, _pairs(pairs), sampling, requests_a_minute)
+    ours = policy is None and server is None
+    app = create_app(backend, opened, _pairs(pairs, ours), sampling, requests_a_minute)
     gc.freeze()  # the model stays: it need not be looked through again
     run(app, host, port, _text(certificate), _text(key), behind_proxy)
 
@@ -94,7 +97,8 @@ def chat(
     profiles = Profiles(opened)
     backend = _backend(policy, server, server_model, False, 1024)
     sampling = Sampling(max_tokens=max_tokens)
-    Conversation(backend, profiles, user, _pairs(pairs), sampling).run()
+    ours = policy is None and server is None
+    Conversation(backend, profiles, user, _pairs(pairs, ours), sampling).run()
 
 
 @keys_app.command("add")
@@ -147,9 +151,8 @@ def _backend(
 ) -> Backend:
     if server is None:
         from fspo.assistant.local import LocalBackend
-        from fspo.models import EMBEDDED
 
-        return LocalBackend(policy or EMBEDDED, cache_mb * 10**6)
+        return LocalBackend(policy or str(OURS), cache_mb * 10**6)
     if policy is not None or server_model is None:
         raise FspoError("--server: give --server-model with it, and no --policy")
     import os
@@ -160,9 +163,11 @@ def _backend(
     return RemoteBackend(server, server_model, os.environ.get("FSPO_API_KEY"), salt=salt)
 
 
-def _pairs(path: Path | None) -> list[Preference]:
+def _pairs(path: Path | None, by_default: bool) -> list[Preference]:
     if path is None:
-        return []
+        if not by_default:
+            return []
+        path = OURS / "pairs.jsonl"
     from fspo.preferences.reading import load_preferences
 
     return [preference for _, preference in load_preferences(path)]
