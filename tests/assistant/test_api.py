@@ -154,6 +154,10 @@ def test_pairs_leave_out_what_was_answered(here: TestClient) -> None:
         here.post("/v1/preferences", json=made).raise_for_status()
     assert seen == {pair.prompt for pair in POOL}
     assert here.post("/v1/pairs", json={}).status_code == 404
+    here.delete("/v1/profile")
+    last = here.post("/v1/pairs", json={}).json()
+    shown = {key: last[key] for key in ("prompt", "answers")}
+    assert here.post("/v1/pairs", json={"besides": shown}).json()["prompt"] != last["prompt"]
     own = here.post("/v1/pairs", json={"prompt": "mine"}).json()
     assert own["prompt"] == "mine"
     assert "plain: mine" in own["answers"]

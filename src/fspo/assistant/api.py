@@ -180,7 +180,10 @@ def _add_choices(router: APIRouter, assistant: Assistant) -> None:
         if asked.prompt is not None:
             person = assistant.person(account, profile)
             return assistant.pairs.about(person, asked.prompt, assistant.sampling)
-        found = assistant.pairs.next(profile.person())
+        besides = asked.besides
+        found = assistant.pairs.next(
+            profile.person(), (besides.prompt, besides.answers) if besides else None
+        )
         if found is None:
             raise Refused(404, "there is no pair left to ask about", "no_pairs")
         return found

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 keys_app = typer.Typer(help="Keys to the assistant's interface.", no_args_is_help=True)
 
 DATABASE = "fspo-assistant.db"
+_REVIEW = 64  # tokens: a model of its size does not know when to end
 OURS = Path(__file__).parents[1] / "policies" / "fspo-reviews"  # what is served by default
 
 Where = Annotated[str, typer.Option(help="A file (SQLite), or postgresql://user:password@host/x.")]
@@ -32,6 +33,10 @@ PairsFrom = Annotated[
     Path | None, typer.Option("--pairs", help="A preference dataset whose pairs can be asked.")
 ]
 CacheMb = Annotated[int, typer.Option(help="Memory for users' prefixes, in MB.", min=0)]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(help="Of an answer, unless a request says. [default: 256; of reviews 64]", min=1),
+]
 User = Annotated[str, typer.Option(help="Whose profile.")]
 
 
@@ -49,7 +54,7 @@ def serve(
     behind_proxy: Annotated[
         bool, typer.Option("--behind-proxy", help="Believe a proxy on this machine.")
     ] = False,
-    max_tokens: Annotated[int, typer.Option(help="Of an answer, by default.", min=1)] = 256,
+    max_tokens: MaxTokens = None,
     requests_a_minute: Annotated[int, typer.Option(help="Of one address.", min=1)] = 600,
     cache_mb: CacheMb = 1024,
 ) -> None:
@@ -72,8 +77,8 @@ def serve(
         if path is not None and not path.is_file():
             raise FspoError(f"{option} {path}: not found")
     backend = _backend(policy, server, server_model, salt, cache_mb)
-    sampling = Sampling(max_tokens=max_tokens)
     ours = policy is None and server is None
+    sampling = Sampling(max_tokens=max_tokens or (_REVIEW if ours else 256))
     app = create_app(backend, opened, _pairs(pairs, ours), sampling, requests_a_minute)
     gc.freeze()  # the model stays: it need not be looked through again
     run(app, host, port, _text(certificate), _text(key), behind_proxy)
@@ -86,7 +91,7 @@ def chat(
     pairs: PairsFrom = None,
     database: Where = DATABASE,
     user: User = "me",
-    max_tokens: Annotated[int, typer.Option(help="Of an answer.", min=1)] = 256,
+    max_tokens: MaxTokens = None,
 ) -> None:
     """Talk to the assistant in a terminal, on the same profile as the page; /help says how."""
     opened = _open(database)
@@ -96,8 +101,8 @@ def chat(
 
     profiles = Profiles(opened)
     backend = _backend(policy, server, server_model, False, 1024)
-    sampling = Sampling(max_tokens=max_tokens)
     ours = policy is None and server is None
+    sampling = Sampling(max_tokens=max_tokens or (_REVIEW if ours else 256))
     Conversation(backend, profiles, user, _pairs(pairs, ours), sampling).run()
 
 

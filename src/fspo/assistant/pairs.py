@@ -22,9 +22,18 @@ class Pairs:
         self._backend = backend
         self._known = _different(known)
 
-    def next(self, person: Person) -> dict[str, Any] | None:
-        """The pair that is expected to tell most of those not yet answered; None if all were."""
+    def next(
+        self, person: Person, besides: tuple[str, Sequence[str]] | None = None
+    ) -> dict[str, Any] | None:
+        """The pair that is expected to tell most of those not yet answered; None if all were.
+
+        Args:
+            person: who is asked.
+            besides: a prompt and its two answers that are on the person's screen already.
+        """
         answered = {_key(shot) for shot in person.shots}
+        if besides:
+            answered.add((besides[0], frozenset(besides[1])))
         open_pairs = [pair for pair in self._known if _key(pair) not in answered]
         if not open_pairs:
             return None

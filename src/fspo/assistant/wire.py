@@ -82,11 +82,22 @@ class ChoiceRequest(Wire):
     rejected: str
 
 
+class KnownPair(Wire):
+    """A pair as it was given."""
+
+    prompt: Text
+    answers: Annotated[list[Text], Field(min_length=2, max_length=2)]
+
+
 class PairRequest(Wire):
-    """`POST /v1/pairs`: about a prompt of one's own, or about what tells most."""
+    """`POST /v1/pairs`: about a prompt of one's own, or about what tells most.
+
+    `besides` is a pair that is being answered just now: it is not given again.
+    """
 
     user: Name | None = None
     prompt: Text | None = None
+    besides: KnownPair | None = None
 
 
 class RankRequest(Wire):

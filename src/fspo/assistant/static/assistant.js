@@ -8,7 +8,9 @@ const csrf = document.querySelector("meta[name=csrf]").content;
 
 let pair = null; // on the screen
 let asked = ""; // the question that was answered last
-let working = 0;
+let queue = Promise.resolve(); // one thing is done after the other
+let waiting = 0;
+let ahead = null; // the next pair, looked for while the person reads
 
 async function call(method, path, body) {
   const response = await fetch(path, {
@@ -29,19 +31,22 @@ async function reason(response) {
   }
 }
 
-// Says what is being done, and what went wrong.
-async function during(what, work) {
-  $("status").textContent = what;
-  $("error").textContent = "";
-  working += 1;
-  try {
-    return await work();
-  } catch (error) {
-    $("error").textContent = error.message;
-  } finally {
-    working -= 1;
-    if (!working) $("status").textContent = "";
-  }
+// Does one thing after the others; says what is being done, and what went wrong.
+function during(what, work) {
+  waiting += 1;
+  queue = queue.then(async () => {
+    $("status").textContent = what;
+    $("error").textContent = "";
+    try {
+      await work();
+    } catch (error) {
+      $("error").textContent = error.message;
+    } finally {
+      waiting -= 1;
+      if (!waiting) $("status").textContent = "";
+    }
+  });
+  return queue;
 }
 
 async function answer(question) {
@@ -95,33 +100,42 @@ function show(found) {
   $("right").textContent = found.answers[1];
 }
 
+const find = (besides) => call("POST", "/v1/pairs", { besides }).then((r) => r.json());
+
 async function nextPair() {
+  const found = ahead ?? find();
+  ahead = null;
   try {
-    show(await (await call("POST", "/v1/pairs", {})).json());
+    show(await found);
   } catch (error) {
     show(null);
     throw error;
   }
+  ahead = find(pair);
+  ahead.catch(() => {}); // it is told when it is its turn
 }
 
-async function choose(side) {
-  if (!pair || working) return;
+function choose(side) {
+  if (!pair) return;
   const { prompt, answers } = pair;
-  await during("Taking your choice…", async () => {
+  pair = null; // chosen once
+  during("Taking your choice…", async () => {
     const made = { prompt, chosen: answers[side], rejected: answers[1 - side] };
     const kept = await (await call("POST", "/v1/preferences", made)).json();
     await profile();
-    if (kept.supersedes) $("status").textContent = "This supersedes what you chose before.";
+    $("superseded").hidden = !kept.supersedes;
   });
   if (asked) {
-    const old = $("answer").textContent;
-    await during("Answering your question anew…", () => answer(asked));
-    $("before").textContent = old;
-    $("before-box").hidden = false;
-    $("answer-title").textContent = "Answer now";
-    await profile();
+    during("Answering your question anew…", async () => {
+      const old = $("answer").textContent;
+      await answer(asked);
+      $("before").textContent = old;
+      $("before-box").hidden = false;
+      $("answer-title").textContent = "Answer now";
+      await profile();
+    });
   }
-  await during("Looking for the next pair…", nextPair);
+  during("Looking for the next pair…", nextPair);
 }
 
 async function profile() {
@@ -226,6 +240,7 @@ $("delete-yes").addEventListener("click", () =>
   during("Deleting…", async () => {
     await call("DELETE", "/v1/profile");
     $("sure").hidden = true;
+    ahead = null;
     await profile();
     await nextPair();
   }),
@@ -238,4 +253,5 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "3") $("skip").click();
 });
 
-during("Loading your profile…", profile).then(() => during("Looking for a pair…", nextPair));
+during("Loading your profile…", profile);
+during("Looking for a pair…", nextPair);
