@@ -76,8 +76,11 @@ class Walker:
 
     def walk(self, choose: Callable[[Page], str] = lambda _: "left", **parameters: str) -> Page:
         """From consent to the code."""
-        page = self.begin(**parameters)
-        for _ in range(500):
+        return self.finish(self.begin(**parameters), choose)
+
+    def finish(self, page: Page, choose: Callable[[Page], str] = lambda _: "left") -> Page:
+        """From where one is to the code."""
+        for _ in range(5000):
             if "code" in page.texts:
                 return page
             page = self.next(page, choose)
