@@ -19,6 +19,7 @@ demo: install
 	$(BIN)/fspo demo --out $(OUT) --seed $(SEED)
 
 test: lint
+	tests/system.sh
 	$(BIN)/python -m pytest
 
 lint: install
