@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from fspo.study.tables import Answer, Generation, ItemRow, Participant
@@ -61,18 +61,21 @@ def current_step(session: Session, participant: Participant) -> Step:
 
 def _judging(session: Session, participant: Participant, item: ItemRow, step: Step) -> Step:
     """An item with answers by methods is shown once both are there: neither comes first."""
-    found = session.execute(
-        select(Generation.item, Generation.method, Generation.state, Generation.text)
+    states = session.execute(
+        select(Generation.state, func.count())
         .join(ItemRow, ItemRow.id == Generation.item)
         .where(ItemRow.participant == participant.id)
-    ).all()
-    done = [row for row in found if row.state == "done"]
-    step = replace(step, made=len(done), wanted=len(found))
+        .group_by(Generation.state)
+    )
+    counts = dict(states.all())
+    step = replace(step, made=counts.get("done", 0), wanted=sum(counts.values()))
     if participant.introduced is None:
         return replace(step, kind="introduction")
     if not item.left_method:  # an attention check
         return step
-    texts = {row.method: row.text for row in done if row.item == item.id}
+    done = (Generation.item == item.id) & (Generation.state == "done")
+    rows = session.execute(select(Generation.method, Generation.text).where(done))
+    texts = dict(rows.all())
     if item.left_method not in texts or item.right_method not in texts:
         return replace(step, kind="waiting")
     return replace(step, left=texts[item.left_method], right=texts[item.right_method])

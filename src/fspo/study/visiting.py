@@ -54,7 +54,7 @@ class Visitor:
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        self._cookies: dict[str, str] = {}
+        self.cookies: dict[str, str] = {}
         self.requests = 0
 
     def get(self, path: str) -> tuple[str, Page]:
@@ -70,7 +70,7 @@ class Visitor:
         self._connection.close()
 
     def _send(self, method: str, path: str, body: str | None) -> tuple[str, Page]:
-        headers = {"Cookie": "; ".join(f"{k}={v}" for k, v in self._cookies.items())}
+        headers = {"Cookie": "; ".join(f"{k}={v}" for k, v in self.cookies.items())}
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         self._connection.request(method, path, body, headers)
@@ -79,7 +79,7 @@ class Visitor:
         text = response.read().decode("utf-8")
         for cookie in response.headers.get_all("Set-Cookie", []):
             name, _, value = cookie.partition(";")[0].partition("=")
-            self._cookies[name] = value
+            self.cookies[name] = value
         if response.status == 303:
             return self._send("GET", response.headers["Location"], None)
         return path.partition("?")[0], Page(text)
