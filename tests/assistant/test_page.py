@@ -160,8 +160,7 @@ def label_eight(page: Page, likes_praise: bool) -> None:
         return sign * (found["sentiment"] + found["words"] / 40)
 
     for count in range(1, 9):
-        expect(page.locator("#pair-box")).to_be_visible(timeout=120_000)
-        expect(page.locator("#status")).to_have_text("", timeout=120_000)
+        expect(page.locator("#pair-box")).to_be_visible(timeout=240_000)
         texts = [page.locator(side).text_content() or "" for side in ("#left", "#right")]
         page.click("#choose-left" if worth(texts[0]) > worth(texts[1]) else "#choose-right")
         expect(page.locator("#count")).to_have_text(f"({count})", timeout=120_000)
@@ -192,8 +191,7 @@ def test_two_people_who_choose_differently_get_different_answers(
             page.fill("#question", "Write a review of the movie Casablanca (1942).")
             page.click("#ask button")
             answer = page.locator("#answer")
-            expect(answer).to_have_attribute("aria-busy", "false", timeout=120_000)
-            expect(answer).not_to_be_empty()
+            expect(answer).not_to_be_empty(timeout=120_000)
             expect(page.locator("#status")).to_have_text("", timeout=120_000)
             answers[likes] = answer.text_content() or ""
             picture(page, f"assistant-{'praise' if likes else 'critical'}", tmp_path)

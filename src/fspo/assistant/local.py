@@ -130,8 +130,8 @@ class LocalBackend:
         """The pair that tells most about others, among some that are drawn.
 
         It takes 5 passes over trees of at most 8 pairs, and answers go on between them. By chance
-        is chosen where the policy cannot tell (it ranks nobody, or reads no choices), where each
-        pair would take a pass of its own (template `paper`), and among fewer than 3 pairs.
+        is chosen where the policy cannot tell (it ranks nobody, or there are no choices yet), where
+        each pair would take a pass of its own (template `paper`), and among fewer than 3 pairs.
 
         Raises:
             FspoError: if there are no candidates.
@@ -144,7 +144,8 @@ class LocalBackend:
         generator = np.random.default_rng(seed)
         order = [int(place) for place in generator.permutation(len(candidates))]
         policy = self._policy
-        knows = self._is_policy and self._shots > 0 and policy.template == "chain"
+        reads = self._is_policy and self._shots > 0 and policy.template == "chain"
+        knows = reads and bool(person.shots)  # before the first choice one pair is like another
         if not knows or len(candidates) < 3:
             return order[0], False
         targets = min(_TARGETS, len(order) // 3)

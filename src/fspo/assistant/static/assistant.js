@@ -90,10 +90,10 @@ const WHY = {
   own: "Two answers to your question.",
 };
 
-function show(found) {
+function show(found, why) {
   pair = found;
   $("pair-box").hidden = !found;
-  $("pair-why").textContent = found ? WHY[found.chosen_by] : "There is no pair left to ask about.";
+  $("pair-why").textContent = found ? WHY[found.chosen_by] : why;
   if (!found) return;
   $("pair-prompt").textContent = found.prompt;
   $("left").textContent = found.answers[0];
@@ -102,23 +102,26 @@ function show(found) {
 
 const find = (besides) => call("POST", "/v1/pairs", { besides }).then((r) => r.json());
 
+// Not in the queue: who wants to ask something need not wait for it.
 async function nextPair() {
   const found = ahead ?? find();
   ahead = null;
+  $("pair-box").hidden = true;
+  $("pair-why").textContent = "Looking for the next pair…";
   try {
     show(await found);
+    ahead = find(pair);
+    ahead.catch(() => {}); // it is told when it is its turn
   } catch (error) {
-    show(null);
-    throw error;
+    show(null, error.message);
   }
-  ahead = find(pair);
-  ahead.catch(() => {}); // it is told when it is its turn
 }
 
 function choose(side) {
   if (!pair) return;
   const { prompt, answers } = pair;
   pair = null; // chosen once
+  $("pair-box").hidden = true;
   during("Taking your choice…", async () => {
     const made = { prompt, chosen: answers[side], rejected: answers[1 - side] };
     const kept = await (await call("POST", "/v1/preferences", made)).json();
@@ -135,7 +138,7 @@ function choose(side) {
       await profile();
     });
   }
-  during("Looking for the next pair…", nextPair);
+  queue.then(nextPair);
 }
 
 async function profile() {
@@ -209,7 +212,7 @@ $("two").addEventListener("click", () => {
 });
 $("choose-left").addEventListener("click", () => choose(0));
 $("choose-right").addEventListener("click", () => choose(1));
-$("skip").addEventListener("click", () => during("Looking for another pair…", nextPair));
+$("skip").addEventListener("click", nextPair);
 $("describe").addEventListener("submit", (event) => {
   event.preventDefault();
   during("Saving…", async () => {
@@ -242,7 +245,7 @@ $("delete-yes").addEventListener("click", () =>
     $("sure").hidden = true;
     ahead = null;
     await profile();
-    await nextPair();
+    nextPair();
   }),
 );
 document.addEventListener("keydown", (event) => {
@@ -253,5 +256,4 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "3") $("skip").click();
 });
 
-during("Loading your profile…", profile);
-during("Looking for a pair…", nextPair);
+during("Loading your profile…", profile).then(nextPair);
