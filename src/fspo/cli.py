@@ -13,6 +13,7 @@ import typer
 
 from fspo.assistant import commands as assistant
 from fspo.errors import FspoError
+from fspo.study.commands import study_app
 
 app = typer.Typer(
     help="Few-shot preference optimization: a model that learns from a handful of choices how "
@@ -306,6 +307,7 @@ def rank(
 app.command()(assistant.serve)
 app.command()(assistant.chat)
 app.add_typer(assistant.keys_app, name="keys")
+app.add_typer(study_app, name="study")
 
 
 @app.command("import")
