@@ -7,10 +7,12 @@ import threading
 import pytest
 from sqlalchemy import func, select
 
+from fspo.assistant.backend import Abilities
 from fspo.study.queue import Job, Queue
 from fspo.study.records import read_records
 from fspo.study.tables import (
     Definition,
+    Description,
     Event,
     Generation,
     ItemRow,
@@ -262,6 +264,17 @@ def test_a_method_that_fails_is_asked_again_and_then_left_out(run, walker):
     assert len([i for i in items if i.skipped]) == 1
     assert all(i.choice for i in items if not i.skipped)
     assert read_records(run.database).events == {"failed": 1}
+
+
+def test_a_policy_that_describes_people_does_so_once(run, walker):
+    backend = run.backends["personal"]
+    backend.abilities = Abilities(describes=True)
+    backend.describe = lambda person: f"somebody after {len(person.shots)} choices"
+    walker.walk()
+    assert {person.description for person in backend.people} == {"somebody after 8 choices"}
+    with run.database.reading() as session:
+        [row] = session.scalars(select(Description))
+        assert (row.method, row.text) == ("personal", "somebody after 8 choices")
 
 
 def test_a_restart_goes_on_with_what_was_being_written(start, definition, walk_in):
