@@ -30,7 +30,7 @@ from fspo.study.visiting import Page, Visitor
 from fspo.web.database import Database
 
 _SECONDS_TO_WAIT = 0.05
-_PATIENCE = 300.0  # seconds to wait for answers
+_PATIENCE = 300.0  # seconds to wait for answers, beside the pauses
 
 
 class Choice(NamedTuple):
@@ -108,27 +108,34 @@ def simulate(
         raise FspoError("--database: people have taken part there; take an empty one")
     limits = Limits(min_seconds=0, max_seconds=study.limits.max_seconds)
     study = study.model_copy(update={"limits": limits})
-    wins, plans = _plans(study, rates, participants, np.random.default_rng([seed, 0]))
+    wins, plans = dealt(study, rates, participants, np.random.default_rng([seed, 0]))
     backends: dict[str, Backend] = {name: MarkedBackend(name) for name in study.methods}
     app = create_app(study, pools, database, backends, requests_a_minute=1_000_000)
     start = time.monotonic()
     with _serving(app) as port:
-        crowd = _Crowd(study, port, plans, seed)
+        crowd = Crowd(study, port, plans, seed)
         with ThreadPoolExecutor(at_once) as threads:
             said = list(threads.map(crowd.take_part, range(participants)))
     seconds = time.monotonic() - start
-    return _compared(study, database, said, wins) | {
+    return compared(study, database, said, wins) | {
         "participants": participants,
-        "requests": crowd.requests,
+        "requests": len(crowd.seconds),
         "sent_twice": crowd.sent_twice,
         "seconds": round(seconds, 1),
     }
 
 
-def _plans(
+def dealt(
     study: Study, rates: Sequence[float], participants: int, rng: np.random.Generator
 ) -> tuple[list[int], list[list[list[bool]]]]:
-    """How often ours is to win, and for each participant and comparison, in which answers."""
+    """How often ours is to win, and for each participant and comparison, in which answers.
+
+    Args:
+        study: what is asked.
+        rates: how often ours wins, between 0 and 1, for each comparison.
+        participants: how many take part.
+        rng: deals the wins out.
+    """
     count = len(study.comparisons)
     turns = [comparisons_of(count, study.judge_questions, n) for n in range(participants)]
     wins, plans = [], [[[] for _ in range(count)] for _ in range(participants)]  # type: ignore[var-annotated]
@@ -141,15 +148,30 @@ def _plans(
     return wins, plans
 
 
-class _Crowd:
-    """Synthetic participants: each has its number, as they begin one after the other."""
+class Crowd:
+    """Synthetic participants: each has its number, as they begin one after the other.
 
-    def __init__(self, study: Study, port: int, plans: list[list[list[bool]]], seed: int) -> None:
+    Attributes:
+        seconds: that each request took.
+        sent_twice: how many choices were sent twice, the second time the other one.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        port: int,
+        plans: list[list[list[bool]]],
+        seed: int,
+        pause: float = 0.0,
+    ) -> None:
+        """They walk through the study at `port`, with pauses of so many seconds on average."""
         self._study, self._port, self._plans, self._seed = study, port, plans, seed
+        self._pause = pause
         self._language = next(iter(study.languages))
         self._turn, self._next = threading.Condition(), 0
         self._right = {c.question: c.right for c in study.languages[self._language].checks}
-        self.requests = self.sent_twice = 0
+        self.seconds: list[float] = []
+        self.sent_twice = 0
 
     def take_part(self, number: int) -> list[Choice]:
         """Walks through the study; what was chosen."""
@@ -159,15 +181,16 @@ class _Crowd:
         try:
             url, page = self._begin(visitor, number)
             said: list[Choice] = []
-            until = time.monotonic() + _PATIENCE
+            until = time.monotonic() + _PATIENCE + 100 * self._pause
             while "code" not in page.texts:
                 if time.monotonic() > until:
                     raise FspoError(f"participant {number}: the study does not go on")
+                time.sleep(self._pause * 2 * rng.random())
                 page = self._go_on(visitor, url, page, said, plan, rng)
         finally:
             visitor.close()
         with self._turn:
-            self.requests += visitor.requests
+            self.seconds += visitor.seconds
         return said
 
     def _begin(self, visitor: Visitor, number: int) -> tuple[str, Page]:
@@ -223,9 +246,10 @@ class _Crowd:
         return ("left", "right")[int(rng.integers(2))]
 
 
-def _compared(
+def compared(
     study: Study, database: Database, said: Sequence[Sequence[Choice]], wins: Sequence[int]
 ) -> dict[str, Any]:
+    """Every row of the database with what was said, and the result with the wins put in."""
     records = read_records(database)
     rows = [
         [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import time
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from urllib.parse import urlencode
@@ -50,12 +51,17 @@ class Page(HTMLParser):
 
 
 class Visitor:
-    """One person's connection to a server on this machine."""
+    """One person's connection to a server on this machine.
+
+    Attributes:
+        cookies: as the server set them.
+        seconds: that each request took, until its page was there.
+    """
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self.cookies: dict[str, str] = {}
-        self.requests = 0
+        self.seconds: list[float] = []
 
     def get(self, path: str) -> tuple[str, Page]:
         """Where one is in the end, and what stands there."""
@@ -73,10 +79,11 @@ class Visitor:
         headers = {"Cookie": "; ".join(f"{k}={v}" for k, v in self.cookies.items())}
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
+        begun = time.monotonic()
         self._connection.request(method, path, body, headers)
-        self.requests += 1
         response = self._connection.getresponse()
         text = response.read().decode("utf-8")
+        self.seconds.append(time.monotonic() - begun)
         for cookie in response.headers.get_all("Set-Cookie", []):
             name, _, value = cookie.partition(";")[0].partition("=")
             self.cookies[name] = value
