@@ -19,12 +19,11 @@ keys_app = typer.Typer(help="Keys to the assistant's interface.", no_args_is_hel
 
 DATABASE = "fspo-assistant.db"
 _REVIEW = 64  # tokens: a model of its size does not know when to end
-OURS = Path(__file__).parents[1] / "policies" / "fspo-reviews"  # what is served by default
 
 Where = Annotated[str, typer.Option(help="A file (SQLite), or postgresql://user:password@host/x.")]
 Policy = Annotated[
     str | None,
-    typer.Option(help="The folder that `fspo train` wrote, or a model's name. [default: reviews]"),
+    typer.Option(help="The folder that `fspo train` wrote, or a name. [default: fspo-reviews]"),
 ]
 Server = Annotated[str | None, typer.Option(help="Instead: an OpenAI-compatible server's /v1.")]
 ServerModel = Annotated[str | None, typer.Option(help="The server's name for the model.")]
@@ -35,7 +34,9 @@ PairsFrom = Annotated[
 CacheMb = Annotated[int, typer.Option(help="Memory for users' prefixes, in MB.", min=0)]
 MaxTokens = Annotated[
     int | None,
-    typer.Option(help="Of an answer, unless a request says. [default: 256; of reviews 64]", min=1),
+    typer.Option(
+        help="Of an answer, unless a request says. [default: 256; of fspo-reviews 64]", min=1
+    ),
 ]
 User = Annotated[str, typer.Option(help="Whose profile.")]
 
@@ -155,9 +156,9 @@ def _backend(
     policy: str | None, server: str | None, server_model: str | None, salt: bool, cache_mb: int
 ) -> Backend:
     if server is None:
-        from fspo.assistant.local import LocalBackend
+        from fspo.assistant.local import OURS, LocalBackend
 
-        return LocalBackend(policy or str(OURS), cache_mb * 10**6)
+        return LocalBackend(policy or OURS.name, cache_mb * 10**6)
     if policy is not None or server_model is None:
         raise FspoError("--server: give --server-model with it, and no --policy")
     import os
@@ -172,6 +173,8 @@ def _pairs(path: Path | None, by_default: bool) -> list[Preference]:
     if path is None:
         if not by_default:
             return []
+        from fspo.assistant.local import OURS
+
         path = OURS / "pairs.jsonl"
     from fspo.preferences.reading import load_preferences
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fspo.methods.method import Floats
     from fspo.preferences.records import User
 
+OURS = Path(__file__).parents[1] / "policies" / "fspo-reviews"  # comes with fspo
 SHOTS = 8  # that a model reads which was not trained to read any number of them
 CACHE = 2**30  # bytes
 
@@ -44,7 +45,8 @@ class LocalBackend:
         """Loads it.
 
         Args:
-            name: the folder that `fspo train` wrote, or a model as `load_model` knows it.
+            name: the folder that `fspo train` wrote, "fspo-reviews" for the policy that comes with
+                fspo, or a model as `load_model` knows it.
             cache_bytes: what may be kept in memory of people's prefixes.
 
         Raises:
@@ -53,10 +55,11 @@ class LocalBackend:
         from fspo.learning.policy import SETTINGS, Policy, load_policy, read_settings
         from fspo.models import load_model
 
-        self._is_policy = (Path(name) / SETTINGS).is_file()
+        place = OURS if name == OURS.name and not Path(name).exists() else Path(name)
+        self._is_policy = (place / SETTINGS).is_file()
         if self._is_policy:
-            check_kind(name, read_settings(name))
-            policy = load_policy(name)
+            check_kind(name, read_settings(place))
+            policy = load_policy(place)
         else:
             policy = Policy(*load_model(name), "chain", 1.0, {"shots": SHOTS})
         self._take(policy, cache_bytes)
