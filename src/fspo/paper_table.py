@@ -115,7 +115,8 @@ def render(table: Table) -> str:
         if column["predictions"]:
             lines += [f"Preference accuracy by number of shots, {_plain(name)}:", ""]
             lines += [*_accuracies(column["predictions"]), ""]
-        lines += [_nearness(method, found) for method, found in column["descriptions"].items()]
+        described = column["descriptions"].items()
+        lines += [_nearness(name, method, found) for method, found in described]
     lines += [
         f"Model {first['model']}; judge {first['judge']}; "
         f"{_numbered(table['seeds'])}, with {_people(columns)}.",
@@ -125,10 +126,10 @@ def render(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _nearness(method: str, found: Mapping[str, float]) -> str:
+def _nearness(column: str, method: str, found: Mapping[str, float]) -> str:
     return (
-        f"{_plain(method)} describes users with a cosine of {found['mean']:.3f} to their true "
-        f"descriptions ({found['before']:.3f} before preferences; {found['chance']:.3f} to other "
+        f"{_plain(column)}: {_plain(method)} describes users with a cosine of {found['mean']:.3f} "
+        f"to their true descriptions ({found['before']:.3f} before preferences; {found['chance']:.3f} to other "
         "users').\n"
     )
 
