@@ -129,8 +129,8 @@ def render(table: Table) -> str:
 def _nearness(column: str, method: str, found: Mapping[str, float]) -> str:
     return (
         f"{_plain(column)}: {_plain(method)} describes users with a cosine of {found['mean']:.3f} "
-        f"to their true descriptions ({found['before']:.3f} before preferences; {found['chance']:.3f} to other "
-        "users').\n"
+        f"to their true descriptions ({found['before']:.3f} before preferences; "
+        f"{found['chance']:.3f} to other users').\n"
     )
 
 

@@ -185,7 +185,9 @@ class Crowd:
             while "code" not in page.texts:
                 if time.monotonic() > until:
                     raise FspoError(f"participant {number}: the study does not go on")
-                time.sleep(self._pause * 2 * rng.random())
+                if self._pause:
+                    visitor.close()  # a server does not keep a connection that says nothing
+                    time.sleep(self._pause * 2 * rng.random())
                 page = self._go_on(visitor, url, page, said, plan, rng)
         finally:
             visitor.close()

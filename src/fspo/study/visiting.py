@@ -72,7 +72,7 @@ class Visitor:
         return self._send("POST", path, urlencode(fields))
 
     def close(self) -> None:
-        """Leaves."""
+        """Closes the connection; another request opens it again."""
         self._connection.close()
 
     def _send(self, method: str, path: str, body: str | None) -> tuple[str, Page]:
