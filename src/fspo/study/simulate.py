@@ -214,7 +214,7 @@ class Crowd:
         rng: np.random.Generator,
     ) -> Page:
         if not page.action:  # answers are being written
-            time.sleep(_SECONDS_TO_WAIT)
+            time.sleep(max(_SECONDS_TO_WAIT, self._pause / 10))
             return visitor.get(url)[1]
         if not page.action.endswith("/answer"):
             return visitor.post(page.action, page.fields)[1]
