@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,12 +63,10 @@ def accessibility_faults(page: Page) -> list[str]:
     ]
 
 
-def picture(page: Page, name: str, folder: Path) -> Path:
+def picture(page: Page, name: str, folder: Path, whole: bool = True) -> Path:
     """A screenshot in `folder`; docs/images is where `FSPO_PICTURES=1` puts it, too."""
-    import os
-
     path = folder / f"{name}.png"
-    page.screenshot(path=path, full_page=True)
+    page.screenshot(path=path, full_page=whole)
     if os.environ.get("FSPO_PICTURES"):
         shutil.copy(path, _IMAGES / path.name)
     return path
