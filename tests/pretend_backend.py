@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fspo.assistant.backend import Abilities, Messages, Person, Reply, Sampling
+from fspo.errors import FspoError
 from fspo.preferences.records import Preference
+
+
+BREAKS = "\u2622"  # in what is to be said, breaks off there
 
 
 class PretendBackend:
@@ -29,6 +33,8 @@ class PretendBackend:
         def pieces() -> Iterator[str]:
             try:
                 for letter in text[: sampling.max_tokens]:
+                    if letter == BREAKS:
+                        raise FspoError("the model is gone")
                     reply.completion_tokens += 1
                     yield letter
                 if len(text) > sampling.max_tokens:

@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 import pytest
-from pretend_backend import PretendBackend
+from pretend_backend import BREAKS, PretendBackend
 from servers import running
 from starlette.testclient import TestClient
 
@@ -101,6 +101,20 @@ def test_a_stream_that_is_left_is_stopped(served: str, backend: PretendBackend) 
     while not backend.closed and time.monotonic() < until:
         time.sleep(0.02)
     assert backend.closed == 1
+
+
+def test_an_answer_that_breaks_off_says_so(served: str) -> None:
+    client = openai.OpenAI(base_url=served, api_key="none", max_retries=0)
+
+    def stream(text: str) -> list[str]:
+        messages: Any = [{"role": "user", "content": text}]
+        events = client.chat.completions.create(model="fspo", messages=messages, stream=True)
+        return [event.choices[0].delta.content or "" for event in events]
+
+    with pytest.raises(openai.APIError, match="the model is gone"):
+        stream("ab" + BREAKS)
+    with pytest.raises(openai.BadRequestError, match="the model is gone"):
+        stream(BREAKS)  # before anything was said it is a plain error
 
 
 def test_a_choice_changes_the_next_answer_and_the_description(here: TestClient) -> None:
@@ -284,6 +298,19 @@ def test_signing_in_takes_a_key_and_forms_take_their_token(
     client.post("/logout", data={"csrf": token})
     client.cookies.set(COOKIE, session)
     assert client.get("/v1/profile", headers={"X-CSRF-Token": token}).status_code == 401
+
+
+def test_on_the_page_a_key_for_many_is_one_users(
+    database: Database, backend: PretendBackend
+) -> None:
+    client = client_of(database, backend)
+    page = client.post("/login", data={"key": add_key(database, "shop")}).text
+    assert "profile: me" in page
+    token = page.partition('name="csrf" content="')[2].partition('"')[0]
+    headers = {"X-CSRF-Token": token}
+    assert client.post("/v1/preferences", json=CHOICE, headers=headers).status_code == 200
+    other = client.post("/v1/preferences", json=CHOICE | {"user": "ann"}, headers=headers)
+    assert other.status_code == 403
 
 
 def test_over_tls_the_cookie_is_secure(database: Database, backend: PretendBackend) -> None:

@@ -21,6 +21,7 @@ from fspo.assistant.callers import Callers, Refused, user_of
 from fspo.assistant.pairs import Pairs
 from fspo.assistant.portable import brought, exported
 from fspo.assistant.profiles import Choice, Profile, Profiles
+from fspo.errors import FspoError
 
 _NOBODY = Person("")
 
@@ -122,8 +123,12 @@ def _events(
     yield piece({"role": "assistant", "content": ""})
     if first is not None:
         yield piece({"content": first})
-        for text in reply.pieces:
-            yield piece({"content": text})
+        try:
+            for text in reply.pieces:
+                yield piece({"content": text})
+        except FspoError as error:  # too late for a status: clients look for this
+            yield event({"error": {"message": str(error), "type": "server_error"}})
+            return
     yield piece({}, reply.finish_reason)
     if with_usage:
         last = wire.chunk(answer_id, model, created, {}) | {"choices": []}
@@ -191,9 +196,8 @@ def _add_choices(router: APIRouter, assistant: Assistant) -> None:
     @router.post("/rank", tags=["preferences"])
     def rank(request: Request, asked: wire.RankRequest) -> dict[str, Any]:
         """Orders answers as the user would; only differences of rewards mean something."""
-        account, profile = assistant.profile(request, "rank", asked.user)
-        person = assistant.person(account, profile)
-        rewards = assistant.backend.rewards(person, asked.prompt, asked.answers)
+        _, profile = assistant.profile(request, "rank", asked.user)
+        rewards = assistant.backend.rewards(profile.person(), asked.prompt, asked.answers)
         order = sorted(range(len(rewards)), key=lambda index: -rewards[index])
         return {
             "object": "list",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -71,8 +71,10 @@ class Callers:
         return NOBODY_ELSE
 
     def _signed_in(self, token: str) -> Caller | None:
+        """Whoever holds this cookie: on the page, a key that speaks for many is one user's."""
         subject = signed_in(self.database, ROOM, token)
-        return caller_of(self.database, int(subject)) if subject else None
+        found = caller_of(self.database, int(subject)) if subject else None
+        return replace(found, user=found.user or ME) if found else None
 
 
 def user_of(caller: Caller, named: str | None) -> str | None:
