@@ -8,7 +8,6 @@ from fspo.assistant.backend import Abilities, Messages, Person, Reply, Sampling
 from fspo.errors import FspoError
 from fspo.preferences.records import Preference
 
-
 BREAKS = "\u2622"  # in what is to be said, breaks off there
 
 
