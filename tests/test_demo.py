@@ -33,10 +33,11 @@ def demo(tmp_path: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_a_killed_demo_goes_on_to_its_report(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     process = demo(tmp_path)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 1200  # a machine that is busy with other things is slow
     while not (out / "train-1" / "recipe.json").exists():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
