@@ -225,8 +225,7 @@ def _add_profile(router: APIRouter, assistant: Assistant) -> None:
     def describe(request: Request, told: wire.DescriptionRequest) -> dict[str, Any]:
         """Sets what is said of the user; "" lets the model describe again, where it can."""
         account, old = assistant.profile(request, "profile", told.user)
-        by = "person"
-        profile = assistant.profiles.describe(account, old.user, told.description, by)
+        profile = assistant.profiles.describe(account, old.user, told.description, by="person")
         if not profile.description:
             assistant.person(account, profile)
         return exported(assistant.profiles.get(account, old.user))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse
 
 from fspo import __version__
@@ -20,7 +19,7 @@ from fspo.assistant.profiles import Profiles
 from fspo.errors import FspoError
 from fspo.preferences.records import Preference
 from fspo.web.database import Database
-from fspo.web.guards import Headers, RateLimit, SizeLimit
+from fspo.web.guards import add_guards
 from fspo.web.pages import add_static
 
 _LONGEST_REQUEST = 2_000_000  # bytes
@@ -55,14 +54,7 @@ def create_app(
     app.include_router(page.routes(assistant))
     add_static(app, page.HERE)
     _add_errors(app)
-    # The last one that is added is the first one to be asked.
-    app.add_middleware(SizeLimit, most=_LONGEST_REQUEST)
-    app.add_middleware(RateLimit, a_minute=requests_a_minute)
-    if not has_keys(database):
-        # Other names lead here only if somebody else's page has made them.
-        names = ["localhost", "127.0.0.1", "[::1]", "::1"]
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
-    app.add_middleware(Headers)
+    add_guards(app, _LONGEST_REQUEST, requests_a_minute, only_here=not has_keys(database))
     return app
 
 

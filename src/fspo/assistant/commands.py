@@ -11,7 +11,7 @@ import typer
 from fspo.errors import FspoError
 
 if TYPE_CHECKING:
-    from fspo.assistant.backend import Backend
+    from fspo.assistant.backend import Backend, Sampling
     from fspo.preferences.records import Preference
     from fspo.web.database import Database
 
@@ -64,7 +64,6 @@ def serve(
 
     opened = _open(database)
     from fspo.assistant.app import create_app
-    from fspo.assistant.backend import Sampling
     from fspo.assistant.keys import has_keys
     from fspo.web.serving import is_loopback
     from fspo.web.serving import serve as run
@@ -79,7 +78,7 @@ def serve(
             raise FspoError(f"{option} {path}: not found")
     backend = _backend(policy, server, server_model, salt, cache_mb)
     ours = policy is None and server is None
-    sampling = Sampling(max_tokens=max_tokens or (_REVIEW if ours else 256))
+    sampling = _sampling(max_tokens, ours)
     app = create_app(backend, opened, _pairs(pairs, ours), sampling, requests_a_minute)
     gc.freeze()  # the model stays: it need not be looked through again
     run(app, host, port, _text(certificate), _text(key), behind_proxy)
@@ -96,14 +95,13 @@ def chat(
 ) -> None:
     """Talk to the assistant in a terminal, on the same profile as the page; /help says how."""
     opened = _open(database)
-    from fspo.assistant.backend import Sampling
     from fspo.assistant.profiles import Profiles
     from fspo.assistant.terminal import Conversation
 
     profiles = Profiles(opened)
     backend = _backend(policy, server, server_model, False, 1024)
     ours = policy is None and server is None
-    sampling = Sampling(max_tokens=max_tokens or (_REVIEW if ours else 256))
+    sampling = _sampling(max_tokens, ours)
     Conversation(backend, profiles, user, _pairs(pairs, ours), sampling).run()
 
 
@@ -167,6 +165,12 @@ def _backend(
 
     # A key on the command line would be seen by everybody on the machine.
     return RemoteBackend(server, server_model, os.environ.get("FSPO_API_KEY"), salt=salt)
+
+
+def _sampling(max_tokens: int | None, ours: bool) -> Sampling:
+    from fspo.assistant.backend import Sampling
+
+    return Sampling(max_tokens=max_tokens or (_REVIEW if ours else 256))
 
 
 def _pairs(path: Path | None, by_default: bool) -> list[Preference]:

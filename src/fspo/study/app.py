@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 
 from fspo.assistant.backend import Backend
@@ -18,7 +17,7 @@ from fspo.study.reading import Pools
 from fspo.study.store import Store
 from fspo.study.worker import Worker
 from fspo.web.database import Database
-from fspo.web.guards import Headers, RateLimit, SizeLimit
+from fspo.web.guards import add_guards
 from fspo.web.pages import add_static
 
 _LONGEST_REQUEST = 200_000  # bytes
@@ -63,12 +62,6 @@ def create_app(
     def http(_: Request, error: HTTPException) -> Response:
         return flow.no_page(store, error.status_code)
 
-    # The last one that is added is the first one to be asked.
-    app.add_middleware(SizeLimit, most=_LONGEST_REQUEST)
-    app.add_middleware(RateLimit, a_minute=requests_a_minute)
-    if not researcher.has_researcher(database):
-        # Other names lead here only if somebody else's page has made them.
-        names = ["localhost", "127.0.0.1", "[::1]", "::1"]
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
-    app.add_middleware(Headers)
+    only_here = not researcher.has_researcher(database)
+    add_guards(app, _LONGEST_REQUEST, requests_a_minute, only_here)
     return app

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import MutableHeaders
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -26,6 +30,25 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _OVER_TLS = {"Strict-Transport-Security": "max-age=31536000"}
+
+
+def add_guards(app: FastAPI, longest: int, a_minute: int, only_here: bool) -> None:
+    """Puts all of them before an application, in their order.
+
+    Args:
+        app: the application.
+        longest: bytes of a request, at most.
+        a_minute: requests of one address, at most.
+        only_here: nobody has signed up, so that only this machine is served; a request by another
+            name leads here only if somebody else's page has made it.
+    """
+    # The last one that is added is the first one to be asked.
+    app.add_middleware(SizeLimit, most=longest)
+    app.add_middleware(RateLimit, a_minute=a_minute)
+    if only_here:
+        names = ["localhost", "127.0.0.1", "[::1]", "::1"]
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
+    app.add_middleware(Headers)
 
 
 class Headers:
