@@ -199,6 +199,7 @@ def test_two_people_who_choose_differently_get_different_answers(
             answers[likes] = answer.text_content() or ""
             if likes:
                 picture(page, "assistant-praise", tmp_path, whole=False)
-    praise, critical = measure(answers[True]), measure(answers[False])
-    assert praise["sentiment"] > critical["sentiment"]
-    assert praise["words"] > critical["words"]
+    # How long the answers are is not compared: one answer each is too few, and which of two nearly
+    # equally likely words comes next differs from one processor to another.
+    praise, critical = (measure(answers[likes])["sentiment"] for likes in (True, False))
+    assert praise > critical
