@@ -179,6 +179,12 @@ class EngineRecipe(Section):
     )
     labeller: ModelRecipe | Literal["measured"] = ModelRecipe()
     margin: float = Field(0.5, ge=0, description="measured: the least difference in utility")
+    liked: float | None = Field(
+        None, le=0, description="measured: the least utility of an answer that a user chooses"
+    )
+    opposed: bool = Field(
+        False, description="every pair goes to two users who are sure of opposite things"
+    )
     guidelines: bool = Field(
         True, description="the thinker writes some for each user, where a model labels"
     )

@@ -9,33 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_domain import write_domain
+from small_engine import Partial, Varied, run
 
-from fspo.domains.described import Described, load_described
 from fspo.errors import FspoError
-from fspo.llm.pretend import Pretend, pretend_embedder
-from fspo.llm.requests import LanguageModel, Reply, Request
+from fspo.llm.pretend import Pretend
+from fspo.llm.requests import Reply, Request
 from fspo.llm.store import Remembered, Store
 from fspo.preferences.reading import load_preferences
-from fspo.recipe import EngineRecipe
-from fspo.synthesis.engine import make
-from fspo.synthesis.judging import MeasuredLabeller, ModelLabeller
-from fspo.synthesis.stage import Cast
-
-SETTINGS = {"users": 20, "questions": 20, "answers_per_question": 4, "preferences_per_user": 6}
-
-
-def run(
-    folder: Path, out: Path, model: LanguageModel, seed: int = 0, **settings: object
-) -> tuple[dict, Described]:
-    domain = load_described(str(folder))
-    recipe = EngineRecipe.model_validate(SETTINGS | {"domain": str(folder)} | settings)
-    measured = recipe.labeller == "measured"
-    labeller = (
-        MeasuredLabeller(domain, recipe.margin)
-        if measured
-        else ModelLabeller(model, domain.guidelines)
-    )
-    return make(recipe, domain, Cast(model, model, labeller), pretend_embedder, out, seed), domain
 
 
 @pytest.fixture
@@ -88,27 +68,6 @@ def test_a_second_run_asks_nothing_and_writes_the_same(folder, tmp_path):
     assert (tmp_path / "out" / "preferences.parquet").read_bytes() == first
 
 
-class Partial:
-    """A labeller's model that prefers the answer with more letters "e", in some users' eyes."""
-
-    name = "partial"
-
-    def answer(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Reply]]]:
-        plain = Pretend()
-        for place, request in enumerate(requests):
-            if not request.choices:
-                [[(_, reply)]] = plain.answer([request])
-                yield [(place, reply)]
-                continue
-            text = request.messages[1][1]
-            first, second = text.split("Answer A:\n")[1].split("Answer B:\n")
-            second = second.split("Which answer")[0]
-            p = 0.9 if (first.count("e"), first) > (second.count("e"), second) else 0.1
-            if "likes short" in request.messages[0][1]:
-                p = 1 - p
-            yield [(place, Reply("A" if p > 0.5 else "B", self.name, 1, 1, (p, 1 - p)))]
-
-
 def test_labels_are_the_labellers_and_the_checks_count_them(folder, tmp_path):
     figures, _ = run(folder, tmp_path / "out", Partial(), users=24)
     data = load_preferences(tmp_path / "out")
@@ -159,18 +118,6 @@ def test_the_measured_labeller_goes_by_what_the_user_wants(folder, tmp_path):
         far = [abs(len(t.split()) - want) for t in (preference.chosen, preference.rejected)]
         assert far[1] - far[0] >= 0.4 * 5 - 1e-9
     assert figures["labels"]["unsure"] > 0
-
-
-class Varied:
-    """A writer whose answers have from 4 to 33 words."""
-
-    name = "varied"
-
-    def answer(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Reply]]]:
-        for place, request in enumerate(requests):
-            key = request.key(self.name)
-            words = [f"w{byte}" for byte in (key * 3)[: 3 + key[0] % 30]]
-            yield [(place, Reply(f"Indeed {' '.join(words)}.", self.name))]
 
 
 def test_refinement_makes_an_undecided_labeller_decided(folder, tmp_path):

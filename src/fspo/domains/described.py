@@ -25,6 +25,13 @@ from fspo.errors import FspoError
 from fspo.recipe import Section, read_recipe
 
 
+class Example(Section):
+    """A question and an answer that suits whoever has a value."""
+
+    question: str = Field(min_length=1)
+    answer: str = Field(min_length=1)
+
+
 class Value(Section):
     """One value of a trait: a phrase that completes the trait's sentence."""
 
@@ -32,6 +39,9 @@ class Value(Section):
     weight: float = Field(1.0, gt=0)
     wants: dict[str, float] = Field(
         default_factory=dict, description="what an answer should measure, for this value"
+    )
+    examples: list[Example] = Field(
+        default_factory=list, description="shown to whoever writes for somebody with this value"
     )
 
 

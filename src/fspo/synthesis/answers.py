@@ -1,7 +1,9 @@
 """Answers to every question that differ: each in the manner of a persona, or from a view.
 
-Persona steering (Reviews, ELIX): the writer is told who will read the answer. View-conditioning
-(Roleplay): the writer first lists different views on the question, then answers from each.
+Persona steering (Reviews, ELIX): the writer is told who will read the answer, and shown answers
+that suit such a reader if the domain has any: a small model copies what it does not do when told.
+View-conditioning (Roleplay): the writer first lists different views on the question, then answers
+from each.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from fspo.domains.described import Described
+from fspo.domains.described import Described, Example
 from fspo.llm.asking import ask_readable
 from fspo.llm.requests import LanguageModel, Request
 from fspo.synthesis.personas import Persona
@@ -41,6 +43,18 @@ class Answer(NamedTuple):
     text: str
     model: str
     manner: str
+
+
+class Manner(NamedTuple):
+    """How an answer is to be written.
+
+    Attributes:
+        text: the reader or the view that it is written for; empty for none.
+        examples: answers that suit that reader.
+    """
+
+    text: str = ""
+    examples: Sequence[Example] = ()
 
 
 class Views(BaseModel):
@@ -75,7 +89,7 @@ def write_answers(
     if domain.diversity == "views":
         manners = _viewed(questions, writer, each, views)
     elif domain.diversity == "none":
-        manners = [[""] * each for _ in questions]
+        manners = [[Manner()] * each for _ in questions]
     else:
         manners = _steered(questions, personas, each, generator)
     requests = [
@@ -90,7 +104,7 @@ def write_answers(
         for manner in own:
             text, reply = next(replies)
             if text:
-                found.setdefault(text, Answer(text, reply.model, manner))
+                found.setdefault(text, Answer(text, reply.model, manner.text))
         answers[question.text] = list(found.values())
     return answers
 
@@ -100,11 +114,11 @@ def _steered(
     personas: Sequence[Persona],
     each: int,
     generator: np.random.Generator,
-) -> list[list[str]]:
-    """For each question, the descriptions of different personas while there are enough."""
+) -> list[list[Manner]]:
+    """For each question, different personas while there are enough."""
     return [
         [
-            personas[place].description
+            Manner(personas[place].description, personas[place].examples)
             for turn in range(0, each, len(personas))
             for place in generator.permutation(len(personas))[: each - turn]
         ]
@@ -114,14 +128,14 @@ def _steered(
 
 def _viewed(
     questions: Sequence[Question], writer: LanguageModel, each: int, views: int
-) -> list[list[str]]:
+) -> list[list[Manner]]:
     """For each question, views on it, in turn; none where the writer could not think of any."""
     requests = [_view_request(question, views) for question in questions]
     found = ask_readable(writer, requests, read_views, TRIES, "Looking for views")
     manners = []
     for own, _ in found:
         kept = (own or [""])[:views]
-        manners.append([kept[number % len(kept)] for number in range(each)])
+        manners.append([Manner(kept[number % len(kept)]) for number in range(each)])
     return manners
 
 
@@ -162,13 +176,18 @@ def read_answer(text: str) -> str | None:
 
 
 def _answer_request(
-    domain: Described, question: Question, manner: str, number: int, max_tokens: int
+    domain: Described, question: Question, manner: Manner, number: int, max_tokens: int
 ) -> Request:
-    if not manner:
+    if not manner.text:
         opening = domain.answer
     elif domain.diversity == "views":
-        opening = f"{domain.answer}\nWrite from this view: {manner}"
+        opening = f"{domain.answer}\nWrite from this view: {manner.text}"
     else:
-        opening = f"{domain.answer}\nWrite for this reader: {manner}"
-    messages = (("system", opening), ("user", question.text))
+        opening = f"{domain.answer}\nWrite for this reader: {manner.text}"
+    shown = [
+        turn
+        for example in manner.examples
+        for turn in (("user", example.question), ("assistant", example.answer))
+    ]
+    messages = (("system", opening), *shown, ("user", question.text))
     return Request(messages, max_tokens, TEMPERATURE, TOP_P, seed=number, purpose="answers")

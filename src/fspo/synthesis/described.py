@@ -129,7 +129,7 @@ def cast_of(recipe: EngineRecipe, domain: Described, builder: Builder) -> Cast:
                 "refinements: a measured labeller does not read descriptions, so there is nothing "
                 "to refine: set it to 0."
             )
-        labeller = MeasuredLabeller(domain, recipe.margin)
+        labeller = MeasuredLabeller(domain, recipe.margin, recipe.liked)
     else:
         labeller = ModelLabeller(builder.model(recipe.labeller), domain.guidelines)
     return Cast(builder.ensemble(recipe.writers), builder.model(recipe.thinker), labeller)

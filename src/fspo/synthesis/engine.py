@@ -8,7 +8,7 @@ every user labels pairs. Nothing is kept on the way but the answers of the model
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from fspo.synthesis.consistency import settle
 from fspo.synthesis.embedding import Embedder
 from fspo.synthesis.figures import figures_of, growth_line, json_bytes
 from fspo.synthesis.judging import Labeller, Verdict
+from fspo.synthesis.opposing import Labelled, label_opposed
 from fspo.synthesis.pairing import Draw, pairs
 from fspo.synthesis.population import Member, populate
 from fspo.synthesis.prompts import SPLITS, grow_questions, split_counts, split_questions
@@ -71,15 +72,16 @@ def make(
                 "stronger labeller, a smaller margin, or, where the domain has measures, "
                 "`--labeller measured`."
             )
-    tally, each = Tally(), recipe.preferences_per_user
+    tally = Tally()
     with stream_preferences(out, COLUMNS) as stream:
         members = [member for split in SPLITS for member in stages[split].members]
-        work = [(s, p) for s in SPLITS for p in parts(stages[s].members, each)]
-        for number, (split, part) in enumerate(work, 1):
-            shown = f"Labelling, part {number} of {len(work)}"
-            found = _label(recipe, cast.labeller, part, stages[split], tally, seed, shown)
-            for member, preferences in zip(part, found, strict=True):
-                stream.add(member.user_id, preferences)
+        label, limit = label_opposed if recipe.opposed else _label, recipe.preferences_per_user
+        for split, stage in stages.items():
+            topics = {question.text: question.topic for question in stage.questions}
+            found = label(stage.members, stage, cast.labeller, limit, tally, seed, split)
+            for member, own in found:
+                labelled = [_preference(draw, topics[draw[0]], verdict) for draw, verdict in own]
+                stream.add(member.user_id, labelled)
         figures = figures_of(recipe, stages, tally, embedder) | {"preferences": stream.count}
         from fspo.synthesis.described_card import described_card, plots
 
@@ -129,32 +131,33 @@ def prepare(
 
 
 def _label(
-    recipe: EngineRecipe,
-    labeller: Labeller,
-    part: Sequence[Member],
+    members: Sequence[Member],
     stage: Stage,
+    labeller: Labeller,
+    limit: int,
     tally: Tally,
     seed: int,
-    description: str,
-) -> list[list[Preference]]:
-    """The preferences of each user of a part: what was dropped is made up for in `ROUNDS`."""
-    topics = {question.text: question.topic for question in stage.questions}
-    waiting = [own_pairs(member, stage, seed) for member in part]
-    found: list[list[Preference]] = [[] for _ in part]
-    for _ in range(ROUNDS):
-        drawn = [
-            (place, draw)
-            for place, own in enumerate(waiting)
-            for draw in islice(own, recipe.preferences_per_user - len(found[place]))
-        ]
-        verdicts = labeller.label(
-            [comparison(part[place], draw) for place, draw in drawn], description=description
-        )
-        for (place, draw), verdict in zip(drawn, verdicts, strict=True):
-            tally.add(verdict, draw[1].text, draw[2].text)
-            if verdict.outcome == "clear":
-                found[place].append(_preference(draw, topics[draw[0]], verdict))
-    return found
+    split: str,
+) -> Iterator[tuple[Member, list[Labelled]]]:
+    """Each user with pairs in the user's own order: what is dropped is made up for in `ROUNDS`."""
+    work = list(parts(members, limit))
+    for number, part in enumerate(work, 1):
+        shown = f"{split}: labelling, part {number} of {len(work)}"
+        waiting = [own_pairs(member, stage, seed) for member in part]
+        found: list[list[Labelled]] = [[] for _ in part]
+        for _ in range(ROUNDS):
+            drawn = [
+                (place, draw)
+                for place, own in enumerate(waiting)
+                for draw in islice(own, limit - len(found[place]))
+            ]
+            asked = [comparison(part[place], draw) for place, draw in drawn]
+            verdicts = labeller.label(asked, description=shown)
+            for (place, draw), verdict in zip(drawn, verdicts, strict=True):
+                tally.add(verdict, draw[1].text, draw[2].text)
+                if verdict.outcome == "clear":
+                    found[place].append((draw, verdict))
+        yield from zip(part, found, strict=True)
 
 
 def _preference(draw: Draw, topic: str, verdict: Verdict) -> Preference:

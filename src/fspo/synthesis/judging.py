@@ -8,7 +8,7 @@ malformed and counted as such, and every line of an answer is quoted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import exp
+from math import exp, inf
 from typing import Literal, NamedTuple, Protocol
 
 from fspo.domains.described import Described
@@ -143,11 +143,15 @@ def _first_shown(letter: str | None, reply: Reply) -> float | None:
 class MeasuredLabeller:
     """Prefers the answer whose measures are nearer to what the user wants."""
 
-    def __init__(self, domain: Described, margin: float) -> None:
-        """A difference in utility below `margin` is none that a user is sure about."""
+    def __init__(self, domain: Described, margin: float, liked: float | None = None) -> None:
+        """A difference in utility below `margin` is none that a user is sure about.
+
+        With `liked`, the better answer has to be worth so much, too: not the lesser evil.
+        """
         self._measures = domain.functions
         self._scales = {name: measure.scale for name, measure in domain.measures.items()}
         self._margin = margin
+        self._liked = -inf if liked is None else liked
 
     def label(
         self, comparisons: Sequence[Comparison], draw: int = 0, description: str = ""
@@ -155,8 +159,10 @@ class MeasuredLabeller:
         """Measures; nothing is drawn, so that every draw is the same."""
         verdicts = []
         for c in comparisons:
-            gap = self.utility(c.reader.wants, c.first) - self.utility(c.reader.wants, c.second)
-            sure = bool(c.reader.wants) and abs(gap) >= max(self._margin, 1e-9)
+            first, second = (self.utility(c.reader.wants, text) for text in (c.first, c.second))
+            gap = first - second
+            is_clear = abs(gap) >= max(self._margin, 1e-9) and max(first, second) >= self._liked
+            sure = bool(c.reader.wants) and is_clear
             verdicts.append(Verdict("clear" if sure else "unsure", 1 / (1 + exp(-gap))))
         return verdicts
 

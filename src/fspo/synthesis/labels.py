@@ -14,10 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fspo.preferences.records import Preference, User
+from fspo.synthesis.coupling import couple
 from fspo.synthesis.responses import Answer
-
-# The ways to make two couples of four users.
-_COUPLES = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))
 
 
 class Taste(NamedTuple):
@@ -88,17 +86,12 @@ def _choices(
     four: Sequence[User], answers: Sequence[Answer], taste: Taste, generator: np.random.Generator
 ) -> list[tuple[User, Answer, Answer]]:
     """(user, chosen, rejected) for each of four users, or nothing if they cannot be coupled."""
-    for way in generator.permutation(len(_COUPLES)):
-        couples = [(four[a], four[b]) for a, b in _COUPLES[way]]
-        disputed = [_disputed(one, other, answers, taste) for one, other in couples]
-        if all(disputed):
-            drawn = [pairs[generator.integers(len(pairs))] for pairs in disputed]
-            return [
-                choice
-                for (one, other), (x, y) in zip(couples, drawn, strict=True)
-                for choice in ((one, x, y), (other, y, x))
-            ]
-    return []
+    coupled = couple(lambda a, b: _disputed(four[a], four[b], answers, taste), generator)
+    return [
+        choice
+        for one, other, (x, y) in coupled
+        for choice in ((four[one], x, y), (four[other], y, x))
+    ]
 
 
 def _disputed(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fspo.domains.described import Described, Trait, Value
+from fspo.domains.described import Described, Example, Trait, Value
 from fspo.errors import FspoError
 from fspo.llm.requests import LanguageModel, Request, ask
 from fspo.synthesis.embedding import Embedder, Unlike
@@ -33,12 +33,14 @@ class Persona:
         description: who it is, in sentences.
         traits: trait -> value; empty for one that a model thought up.
         wants: measure -> what an answer should measure, to this persona.
+        examples: answers that suit this persona, to show to a writer.
         kind: "seed", "between" (a trait's value lies between two) or "grown".
     """
 
     description: str
     traits: Mapping[str, str] = field(default_factory=dict)
     wants: Mapping[str, float] = field(default_factory=dict)
+    examples: Sequence[Example] = ()
     kind: str = "seed"
 
 
@@ -86,6 +88,7 @@ def _draw(
     said: list[str] = []
     values: dict[str, str] = {}
     wants: dict[str, float] = {}
+    examples: list[Example] = []
     for number, trait in enumerate(traits):
         if between and trait.ordered and len(trait.values) > 1:
             value = _between(trait.values, generator)
@@ -98,7 +101,8 @@ def _draw(
             said.append(trait.sentence.replace("{}", value.value))
             values[trait.name] = value.value
             wants |= value.wants
-    return Persona(" ".join(said), values, wants, "between" if between else "seed")
+            examples += value.examples
+    return Persona(" ".join(said), values, wants, examples, "between" if between else "seed")
 
 
 def _between(values: Sequence[Value], generator: np.random.Generator) -> Value:
@@ -107,7 +111,11 @@ def _between(values: Sequence[Value], generator: np.random.Generator) -> Value:
     wants = {
         name: (low.wants[name] + high.wants[name]) / 2 for name in low.wants if name in high.wants
     }
-    return Value(value=f"somewhere between {low.value} and {high.value}", wants=wants)
+    return Value(
+        value=f"somewhere between {low.value} and {high.value}",
+        wants=wants,
+        examples=[*low.examples, *high.examples],
+    )
 
 
 def _restricted(trait: Trait, values: Sequence[str] | None) -> Trait:

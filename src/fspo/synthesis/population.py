@@ -78,7 +78,18 @@ def populate(
         if grown[split]:
             everybody = [persona for own in people.values() for persona in own]
             people[split] += grow_personas(everybody, grown[split], thinker, embedder, generator)
-    return _members(people)
+    return _members({s: opposites(own) if recipe.opposed else own for s, own in people.items()})
+
+
+def opposites(people: Sequence[Persona]) -> list[Persona]:
+    """The people in an order in which those who want different things stand side by side.
+
+    By what they want they fall into four parts: one of each, and the next of each, and so on.
+    """
+    ranked = sorted(people, key=lambda persona: sorted(persona.wants.items()))
+    size = -(-len(ranked) // 4)
+    quarters = [ranked[part * size : (part + 1) * size] for part in (0, 2, 1, 3)]  # far apart
+    return [quarter[place] for place in range(size) for quarter in quarters if place < len(quarter)]
 
 
 def _members(people: Mapping[str, Sequence[Persona]]) -> dict[str, list[Member]]:
