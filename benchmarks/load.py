@@ -1,10 +1,12 @@
 """Many people in a study at the same time, over HTTP: how long a page takes, and is all there?
 
-    python benchmarks/load.py [--people 500] [--minutes 5] [--database URL]
+    python benchmarks/load.py [--people 500] [--minutes 5] [--database URL] [--kills N]
 
 The server runs in a process of its own, with models that answer at once. Each synthetic participant
 walks through the whole study, with pauses such that it takes so many minutes; some send a choice
-twice. In the end every row of the database is compared with what was chosen. Prints JSON.
+twice. In the end every row of the database is compared with what was chosen. With `--kills` the
+server is killed (SIGKILL) so many times while they answer, and started again; nothing may be lost
+or doubled by that, and what takes longest is then the restart. Prints JSON.
 """
 
 from __future__ import annotations
@@ -38,27 +40,37 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=500)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--database", help="default: SQLite, in a temporary folder")
+    parser.add_argument("--kills", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         where = args.database or str(Path(folder) / "load.db")
-        found = measure(args.people, args.minutes * 60, where)
+        found = measure(args.people, args.minutes * 60, where, args.kills)
     print(json.dumps({"machine": machine(), **found}, indent=2))
     if not found["agrees"]:
         sys.exit(1)
 
 
-def measure(people: int, seconds: float, where: str) -> dict[str, Any]:
+def measure(people: int, seconds: float, where: str, kills: int = 0) -> dict[str, Any]:
     """Serves and walks; the seconds of requests as percentiles, in milliseconds."""
     study, _ = _study()
     database = open_database(where)
     wins, plans = dealt(study, [0.682] * len(study.comparisons), people, np.random.default_rng(0))
     port, server = serving(where)
     steps = study.label_pairs + study.judge_questions + 6  # consent, practice, the last questions
-    crowd = Crowd(study, port, plans, seed=0, pause=seconds / steps)
+    patience = 60.0 if kills else 0.0
+    crowd = Crowd(study, port, plans, seed=0, pause=seconds / steps, patience=patience)
     start = time.monotonic()
     try:
         with ThreadPoolExecutor(people) as threads:
-            said = list(threads.map(crowd.take_part, range(people)))
+            walking = [threads.submit(crowd.take_part, number) for number in range(people)]
+            for number in range(kills):
+                time.sleep(
+                    max(0.0, start + seconds * (number + 1) / (kills + 1) - time.monotonic())
+                )
+                server.kill()
+                server.join()
+                _, server = serving(where, port)
+            said = [one.result() for one in walking]
     finally:
         server.terminate()
         server.join()
@@ -72,6 +84,7 @@ def measure(people: int, seconds: float, where: str) -> dict[str, Any]:
         "requests": len(took),
         "requests_a_second": round(len(took) / spent, 1),
         "sent_twice": crowd.sent_twice,
+        "kills": kills,
         "milliseconds": {
             f"p{share}": round(float(np.percentile(took, share)), 1) for share in (50, 90, 99, 99.9)
         }
@@ -81,11 +94,12 @@ def measure(people: int, seconds: float, where: str) -> dict[str, Any]:
     }
 
 
-def serving(where: str) -> tuple[int, BaseProcess]:
-    """A server in another process, and its port, once it answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = int(listener.getsockname()[1])
+def serving(where: str, port: int = 0) -> tuple[int, BaseProcess]:
+    """A server in another process, and its port (0: a free one), once it answers."""
+    if not port:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = int(listener.getsockname()[1])
     server = multiprocessing.get_context("spawn").Process(target=_serve, args=(where, port))
     server.start()
     until = time.monotonic() + 60

@@ -111,6 +111,15 @@ def by_keyboard(page: Page, address: str, gate: threading.Event, folder: Path) -
     link = page.locator("#redirect")
     expect(link).to_have_attribute("href", "https://app.prolific.com/complete?cc=DONE")
     assert accessibility_faults(page) == []
+    page.route("https://app.prolific.com/**", lambda route: route.fulfill(body="Back again"))
+    page.clock.install()
+    page.reload()
+    expect(page.locator("#taken-back")).to_be_visible()
+    page.clock.fast_forward(9_000)
+    expect(link).to_be_visible()
+    page.clock.fast_forward(1_100)
+    expect(page.get_by_text("Back again")).to_be_visible()
+    expect(page).to_have_url("https://app.prolific.com/complete?cc=DONE")
 
 
 def by_hand(page: Page, address: str) -> None:

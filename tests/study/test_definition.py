@@ -12,6 +12,7 @@ from fspo.preferences.records import Preference, Preferences
 from fspo.preferences.writing import save_preferences
 from fspo.study.preview import preview
 from fspo.study.reading import read_study
+from fspo.study.wording import WORDS, languages
 
 
 @pytest.fixture
@@ -81,10 +82,33 @@ def test_languages_ask_the_same(read, definition):
         read(languages={"en": english, "de": english | {"asks": []}})
     with pytest.raises(FspoError, match=r"languages\.de\.checks"):
         read(languages={"en": english, "de": english | {"checks": []}})
-    study, pools = read(languages={"en": english, "de": english | {"words": {"go_on": "Weiter"}}})
-    assert study.languages["de"].wording["go_on"] == "Weiter"
-    [unseen] = [p for p in preview(study, pools["de"], "de") if "participants do not see" in p]
-    assert "still in English (de.words): " in unseen
+
+
+def test_buttons_speak_the_languages_that_we_have(read, definition):
+    english = definition["languages"]["en"]
+    own = {"go_on": "Los!"}
+    more = {"de-AT": english | {"words": own}, "da": english | {"words": own}}
+    study, pools = read(languages={"en": english} | more)
+    assert study.wording("en")["finish"] == "Finish"
+    assert (study.wording("de-AT")["go_on"], study.wording("de-AT")["finish"]) == (
+        "Los!",
+        "Abschließen",
+    )
+    assert (study.wording("da")["go_on"], study.wording("da")["finish"]) == ("Los!", "Finish")
+    unseen = {code: list(preview(study, pools[code], code))[-1] for code in study.languages}
+    assert "still in English (da.words): agree, " in unseen["da"]
+    assert "go_on" not in unseen["da"].split("still in English")[1]
+    assert "still in English" not in unseen["en"] + unseen["de-AT"]
+
+
+@pytest.mark.parametrize("language", languages())
+def test_every_language_has_every_word(language):
+    own, english = (
+        yaml.safe_load((WORDS / f"{code}.yaml").read_text(encoding="utf-8"))
+        for code in (language, "en")
+    )
+    assert list(own) == list(english)
+    assert all(isinstance(text, str) and text.strip() == text for text in own.values())
 
 
 def test_pairs_and_questions_can_stand_beside_the_file(read, definition, tmp_path):

@@ -126,3 +126,12 @@ def test_shares_of_the_splits_are_the_recipes(tiny):
     everybody = [m for own in members.values() for m in own]
     assert len({m.persona.description for m in everybody}) == 40
     assert sorted(m.number for m in everybody) == list(range(40))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_small_split_has_every_value_of_the_first_trait(tiny, seed):
+    recipe = EngineRecipe(domain="x", users=40, validation=0.1, test=0.2)
+    for own in populate(recipe, tiny, Pretend(), pretend_embedder, seed).values():
+        counts = Counter(member.persona.traits["length"] for member in own)
+        assert len(counts) == 3
+        assert max(counts.values()) - min(counts.values()) <= 1

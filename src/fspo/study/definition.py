@@ -69,11 +69,6 @@ class Language(Section):
         check_words(words)
         return words
 
-    @property
-    def wording(self) -> dict[str, str]:
-        """Buttons and notes: English where nothing else is given."""
-        return words_in(self.words)
-
 
 class Method(Section):
     """One way to answer: by whom, and knowing what of the participant."""
@@ -123,6 +118,9 @@ class Completion(Section):
 
     code: Name = "DONE"
     redirect: str = Field("", description="a link back to the recruitment platform")
+    seconds: int = Field(
+        10, ge=0, description="until the last page goes there by itself; 0: only at a click"
+    )
 
     @field_validator("redirect")
     @classmethod
@@ -148,6 +146,10 @@ class Study(Section):
     limits: Limits = Limits()
     exclude: Exclude = Exclude()
     completion: Completion = Completion()
+
+    def wording(self, language: str) -> dict[str, str]:
+        """Buttons and notes in one of the study's languages."""
+        return words_in(language, self.languages[language].words)
 
     def rules(self) -> dict[str, Any]:
         """What results depend on: everything but wording, contact and completion."""

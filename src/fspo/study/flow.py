@@ -144,12 +144,13 @@ class _Pages:
     def page(self, language: str, template: str, status: int = 200, **values: Any) -> Response:
         own = self._study.languages[language]
         csrf = csrf_token(values["token"]) if "token" in values else ""
-        common = {"language": language, "own": own, "words": own.wording, "csrf": csrf}
-        common |= {"contact": self._study.contact, "skip_text": own.wording["skip"]}
+        words = self._study.wording(language)
+        common = {"language": language, "own": own, "words": words, "csrf": csrf}
+        common |= {"contact": self._study.contact, "skip_text": words["skip"]}
         return render(HERE, template, status, **common | values)
 
     def message(self, language: str, kind: str, status: int = 200) -> Response:
-        words = self._study.languages[language].wording
+        words = self._study.wording(language)
         title = words["done"] if kind == "withdrawn" else words[kind]
         note = words["withdrawn" if kind == "withdrawn" else f"{kind}_note"]
         return self.page(language, "message.html", status, heading=title, note=note)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fspo.study.assignment import Item, assign
 from fspo.study.definition import Study
 from fspo.study.reading import Pools
+from fspo.study.wording import still_english
 
 
 def preview(study: Study, pools: Pools, language: str, number: int = 0) -> Iterator[str]:
@@ -19,7 +20,7 @@ def preview(study: Study, pools: Pools, language: str, number: int = 0) -> Itera
         number: of the participant, from 0.
     """
     own, items = study.languages[language], assign(study, pools, language, number)
-    words = own.wording
+    words = study.wording(language)
     yield _page(own.title, own.consent, f"[ ] {words['agree']}", f"({words['start']})")
     yield _page(own.title, own.instructions, f"({words['go_on']})")
     for stage in ("practice", "label"):
@@ -53,8 +54,7 @@ def _unseen(study: Study, words: dict[str, str], language: str) -> Iterator[str]
     for one, other in study.comparisons:
         yield f"compared: {one} against {other}"
     yield f"left out of results: {study.exclusion_rules()}"
-    missing = sorted(study.languages[language].wording.keys() - words.keys())
-    if language.partition("-")[0] != "en" and missing:
+    if missing := still_english(language, words):
         yield f"still in English ({language}.words): {', '.join(missing)}"
 
 

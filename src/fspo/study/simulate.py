@@ -163,10 +163,14 @@ class Crowd:
         plans: list[list[list[bool]]],
         seed: int,
         pause: float = 0.0,
+        patience: float = 0.0,
     ) -> None:
-        """They walk through the study at `port`, with pauses of so many seconds on average."""
+        """They walk through the study at `port`, with pauses of so many seconds on average.
+
+        A server that is gone is waited for, for so many seconds of `patience`.
+        """
         self._study, self._port, self._plans, self._seed = study, port, plans, seed
-        self._pause = pause
+        self._pause, self._patience = pause, patience
         self._language = next(iter(study.languages))
         self._turn, self._next = threading.Condition(), 0
         self._right = {c.question: c.right for c in study.languages[self._language].checks}
@@ -175,7 +179,7 @@ class Crowd:
 
     def take_part(self, number: int) -> list[Choice]:
         """Walks through the study; what was chosen."""
-        visitor = Visitor(self._port)
+        visitor = Visitor(self._port, self._patience)
         rng = np.random.default_rng([self._seed, 1, number])
         plan = [iter(own) for own in self._plans[number]]
         try:

@@ -58,7 +58,9 @@ class Visitor:
         seconds: that each request took, until its page was there.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, patience: float = 0.0) -> None:
+        """A server that is gone is asked again for so many seconds of `patience`."""
+        self._patience = patience
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self.cookies: dict[str, str] = {}
         self.seconds: list[float] = []
@@ -80,9 +82,17 @@ class Visitor:
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         begun = time.monotonic()
-        self._connection.request(method, path, body, headers)
-        response = self._connection.getresponse()
-        text = response.read().decode("utf-8")
+        while True:
+            try:
+                self._connection.request(method, path, body, headers)
+                response = self._connection.getresponse()
+                text = response.read().decode("utf-8")
+                break
+            except (OSError, http.client.HTTPException):
+                self._connection.close()
+                if time.monotonic() - begun > self._patience:
+                    raise
+                time.sleep(0.2)
         self.seconds.append(time.monotonic() - begun)
         for cookie in response.headers.get_all("Set-Cookie", []):
             name, _, value = cookie.partition(";")[0].partition("=")

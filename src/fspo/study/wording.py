@@ -1,53 +1,30 @@
-"""The words of the pages' buttons and notes: English, unless the study's file says otherwise."""
+"""The words of the pages' buttons and notes: in the language of the page, if we have it.
+
+`words/` holds a file for each language that we have; a study's own `words` stand over them.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 
-ENGLISH = {
-    "skip": "Skip to the content",
-    "agree": "I have read this and agree to take part",
-    "start": "Agree and start",
-    "must_agree": "Tick the box to take part, or close this page.",
-    "contact": "Questions? Write to",
-    "go_on": "Continue",
-    "practice": "Practice",
-    "label": "Your preferences",
-    "judge": "Your judgment",
-    "of": "of",
-    "question": "Question",
-    "left": "Left answer",
-    "right": "Right answer",
-    "choose_left": "I prefer the left answer",
-    "choose_right": "I prefer the right answer",
-    "keys": "Keys: the left and right arrows choose.",
-    "too_soon": "That was quick. Please read both answers, then choose.",
-    "wait_title": "Answers are being written for you",
-    "wait": "This page goes on by itself as soon as the next answers are ready.",
-    "wait_by_hand": "Look whether they are ready",
-    "ready": "answers ready",
-    "asks": "A few last questions",
-    "asks_note": "You may leave any of them empty.",
-    "no_answer": "No answer",
-    "finish": "Finish",
-    "done": "Thank you",
-    "code": "Your completion code",
-    "back_to_platform": "Return to the recruitment platform",
-    "withdraw": "Withdraw, and delete my answers",
-    "withdraw_title": "Withdraw from the study?",
-    "withdraw_note": "Everything that you answered is deleted at once. This cannot be undone.",
-    "withdraw_yes": "Delete my answers",
-    "withdraw_no": "No, go back",
-    "withdrawn": "Your answers have been deleted. You can close this page.",
-    "lost": "This page does not exist",
-    "lost_note": "Open the study's link again, as it was sent to you.",
-    "taken": "You have begun already",
-    "taken_note": "Go on in the browser in which you began, or write to the contact.",
-    "expired": "Please send the form again",
-    "expired_note": "It could not be matched to this browser. Go back, reload the page, try again.",
-    "language": "Language",
-}
+import yaml
+
+WORDS = Path(__file__).parent / "words"
+
+
+@cache
+def _ours(language: str) -> dict[str, str]:
+    """The words in a language, by its code without a region; none if we do not have it."""
+    path = WORDS / f"{language}.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def languages() -> list[str]:
+    """The languages whose words we have."""
+    return sorted(path.stem for path in WORDS.glob("*.yaml"))
 
 
 def check_words(words: Mapping[str, str]) -> None:
@@ -56,13 +33,29 @@ def check_words(words: Mapping[str, str]) -> None:
     Raises:
         ValueError: naming the one that is unknown, and the nearest that is known.
     """
+    english = _ours("en")
     for word in words:
-        if word not in ENGLISH:
-            near = difflib.get_close_matches(word, ENGLISH, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(ENGLISH)}"
+        if word not in english:
+            near = difflib.get_close_matches(word, english, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(english)}"
             raise ValueError(f"unknown word {word!r}; {hint}")
 
 
-def words_in(words: Mapping[str, str]) -> dict[str, str]:
-    """English, with what the study says put over it."""
-    return ENGLISH | dict(words)
+def words_in(code: str, words: Mapping[str, str]) -> dict[str, str]:
+    """English, with the language's words over it, and what the study says over both.
+
+    Args:
+        code: of the language: "de", "de-AT".
+        words: the study's own.
+    """
+    return _ours("en") | _ours(code.partition("-")[0]) | dict(words)
+
+
+def still_english(code: str, words: Mapping[str, str]) -> list[str]:
+    """The words that a page in a language shows in English, for want of others."""
+    language = code.partition("-")[0]
+    return (
+        []
+        if language == "en"
+        else sorted(_ours("en").keys() - _ours(language).keys() - words.keys())
+    )

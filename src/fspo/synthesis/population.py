@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def populate(
         domain, seeds, generator, between=between / seeds if seeds else 0.0, only=recipe.only
     )
     people = {"test": drawn[seeds - between :]}
-    others = [drawn[place] for place in generator.permutation(seeds - between)]
+    others = _in_turn([drawn[place] for place in generator.permutation(seeds - between)])
     for split in SPLITS:
         taken = counts[split] - grown[split] - len(people.get(split, []))
         people[split] = others[:taken] + people.get(split, [])
@@ -79,6 +80,15 @@ def populate(
             everybody = [persona for own in people.values() for persona in own]
             people[split] += grow_personas(everybody, grown[split], thinker, embedder, generator)
     return _members({s: opposites(own) if recipe.opposed else own for s, own in people.items()})
+
+
+def _in_turn(people: Sequence[Persona]) -> list[Persona]:
+    """The people with the first trait's values taking turns: the smallest split has them all."""
+    by_value: dict[str, list[Persona]] = {}
+    for persona in people:
+        by_value.setdefault(next(iter(persona.traits.values()), ""), []).append(persona)
+    turns = zip_longest(*by_value.values())
+    return [persona for turn in turns for persona in turn if persona is not None]
 
 
 def opposites(people: Sequence[Persona]) -> list[Persona]:

@@ -35,3 +35,9 @@ async function look() {
   }
 }
 if (waiting) setTimeout(look, 1000);
+
+const back = document.getElementById("redirect");
+if (back && Number(back.dataset.seconds)) {
+  document.getElementById("taken-back").hidden = false;
+  setTimeout(() => window.location.assign(back.href), 1000 * Number(back.dataset.seconds));
+}
