@@ -249,6 +249,13 @@ def test_rat_describes_and_answers_by_the_description(rat: Path) -> None:
         reply = backend.reply(replace(BO, description=told), asked(), GREEDY)
         assert text_of(reply) == ended(answer)
     assert reply.cached_tokens > 0  # the choices, of which the description was another
+    told, answers = replace(BO, description="aye"), ["yes", "no", "x"]
+    ranked = backend.rewards(told, "q?", answers)
+    pairs = [Preference("q?", answer, "yes") for answer in answers]
+    [odds] = method.log_odds(User("bo"), BO.shots[-3:], pairs, [3], "aye")
+    assert ranked == pytest.approx(list(odds), abs=1e-5)
+    assert ranked != pytest.approx(backend.rewards(replace(told, description="no"), "q?", answers))
+    assert backend.rewards(replace(told, shots=()), "q?", ["yes"]) == [0.0]
 
 
 def test_a_conversation_is_a_transcript_and_its_last_message_is_answered(fspo: Path) -> None:

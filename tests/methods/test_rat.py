@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +22,10 @@ from fspo import (
     load_preferences,
 )
 from fspo.evaluation.evaluate import evaluate
-from fspo.learning.policy import load_policy
-from fspo.learning.rationales import DescribedEpisodes
+from fspo.learning.growing import Reader, read_pairs
+from fspo.learning.policy import load_policy, reference_weights
+from fspo.learning.rationales import DescribedEpisodes, answer_context
+from fspo.learning.templates import blocks
 from fspo.learning.train import training_data
 from fspo.methods.method import Task
 from fspo.methods.rat import Rat, description_similarity, write_descriptions
@@ -154,9 +158,37 @@ def test_predictions_follow_an_edited_description(place: Path) -> None:
     own, same, edited = (
         method.log_odds(task.user, shots, targets, [0, 3], text) for text in ("", written, "aye!")
     )
-    np.testing.assert_allclose(own, same, atol=1e-5)
-    np.testing.assert_allclose(own[0], edited[0], atol=1e-5)  # without shots there is none
-    assert np.abs(own[1] - edited[1]).min() > 1e-4
+    np.testing.assert_allclose(own[1], same[1], atol=1e-5)
+    assert np.abs(own - edited).min() > 1e-4
+    # Without shots nothing is written, and what a person says is all that there is.
+    np.testing.assert_allclose(own[0], same_without(method, targets, ""), atol=1e-4)
+    np.testing.assert_allclose(edited[0], same_without(method, targets, "aye!"), atol=1e-4)
+
+
+def same_without(method: Rat, targets: Sequence[Preference], told: str) -> list[float]:
+    """The log-odds without shots, by a plain pass over each sequence of tokens."""
+    policy, tokenizer = method._policy, byte_tokenizer()
+    read, found = Reader(tokenizer), []
+    for target in targets:
+        [pair] = read_pairs(blocks([target], "chain"), read)
+        lead = answer_context((), told, target.prompt, tokenizer, 0) if told else None
+        lead = lead or [*read.start, *pair.lead]
+        gaps = []
+        for frozen in (False, True):
+            with reference_weights(policy.model) if frozen else nullcontext(), torch.no_grad():
+                one, other = (
+                    float(plain_logp(policy.model, lead, answer))
+                    for answer in (pair.chosen, pair.rejected)
+                )
+            gaps.append(one - other)
+        found.append(policy.beta * (gaps[0] - gaps[1]))
+    return found
+
+
+def plain_logp(model: Any, lead: list[int], answer: Sequence[int]) -> torch.Tensor:
+    ids = torch.tensor([[*lead, *answer]])
+    logps = model(input_ids=ids).logits[0, len(lead) - 1 : -1].log_softmax(-1)
+    return logps.gather(1, ids[0, len(lead) :, None]).sum()
 
 
 def test_what_was_written_before_is_by_the_fine_tuned_policy(place: Path) -> None:

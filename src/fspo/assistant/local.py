@@ -112,7 +112,9 @@ class LocalBackend:
         return self._base.reply(Context(tokens), sampling, templated=False)
 
     def rewards(self, person: Person, prompt: str, answers: Sequence[str]) -> list[float]:
-        """The policy's implicit reward of each answer, behind the person's choices.
+        """The policy's implicit reward of each answer, behind the choices and the description.
+
+        Only differences mean something: behind a description, the first answer's is 0.
 
         Raises:
             FspoError: if there is no policy, or prompt and answer do not fit the window.
@@ -125,7 +127,25 @@ class LocalBackend:
         if not answers:
             return []
         with self._lock:
+            if self._describes and person.description.strip():
+                return self._described_rewards(person, prompt, answers)
             return self._policy.rewards(person.key, self._read(person), prompt, answers)
+
+    def _described_rewards(
+        self, person: Person, prompt: str, answers: Sequence[str]
+    ) -> list[float]:
+        from fspo.methods.rat import Rat
+        from fspo.preferences.records import User
+        from fspo.recipe import EvaluateRecipe
+
+        first, *others = answers
+        if not others:
+            return [0.0]
+        shots, user = self._read(person), User(person.key)
+        targets = [Preference(prompt, answer, first) for answer in others]
+        rat = Rat("policy", self._policy, EvaluateRecipe())
+        [odds] = rat.log_odds(user, shots, targets, [len(shots)], person.description)
+        return [0.0, *odds.tolist()]
 
     def choose(
         self, person: Person, candidates: Sequence[Preference], seed: int

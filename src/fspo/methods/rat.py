@@ -84,14 +84,16 @@ class Rat:
         """The implicit reward of the chosen response less the other's, behind a description.
 
         The description is written anew after each number of shots, unless a person gives one;
-        without shots there is none.
+        without shots there is no other.
         """
         from fspo.learning.probes import probe_gaps, probe_trees
 
         policy = self._policy
-        seen = [shots[:count] for count in counts if count]
-        written = iter([description] * len(seen) if description else self._written(seen))
-        told = [next(written) if count else "" for count in counts]
+        if description:
+            told = [description] * len(counts)
+        else:
+            written = iter(self._written([shots[:count] for count in counts if count]))
+            told = [next(written) if count else "" for count in counts]
         trees = probe_trees(
             user.user_id, shots, targets, counts, policy.tokenizer, "chain", descriptions=told
         )
