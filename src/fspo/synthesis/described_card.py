@@ -37,9 +37,15 @@ def described_card(
     judged = (
         "measured, not judged: the answer whose measures are nearer to what the user wants is "
         f"preferred, if the difference in utility is at least {recipe.margin:g}"
+        + (f" and its own at least {recipe.liked:g}" if recipe.liked is not None else "")
         if recipe.labeller == "measured"
         else f"by `{cell(recipe.labeller.model)}`, told who the user is and to ignore length, "
         "asked in both orders"
+    )
+    opposed = (
+        ", and of those only pairs that two users are sure of opposite things about"
+        if recipe.opposed
+        else ""
     )
     return f"""# Synthetic preferences: {cell(domain.title)}
 
@@ -56,7 +62,8 @@ made with `fspo`. No user and no question is in two splits.
 - **Answers**: {figures["answers"]}, written {manner}.
 - **Labels**: {judged}. Of the pairs asked about, {labels["clear"]} were clear,
   {labels["inconsistent"]} inconsistent between the two orders, {labels["unsure"]} too close and
-  {labels["malformed"]} answered with something else than a letter; only clear ones are here.
+  {labels["malformed"]} answered with something else than a letter; only clear ones are
+  here{opposed}.
 - **Users**: drawn from the traits below{_grown(figures)}.
 - **Seed**: {seed}.
 
