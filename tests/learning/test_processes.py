@@ -134,3 +134,19 @@ def worker(launcher: int) -> int:
         for child in children
         if b"RANK=1" in Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
     )
+
+
+@pytest.mark.parametrize("kind", ["lora", "whole"])
+def test_sharded_weights_learn_like_whole_ones_and_are_saved_and_loaded(
+    tmp_path: Path, kind: str
+) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", str(Path(__file__).with_name("sharded.py"))]
+    done = subprocess.run(
+        [*command, str(tmp_path / "weights"), kind],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

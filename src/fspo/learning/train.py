@@ -45,7 +45,6 @@ def train(
         FspoError: if the recipe, the data or the model is at fault, if `out` holds another run, or
             if the loss is not finite.
     """
-    from fspo.learning.checkpoints import save_weights
     from fspo.learning.episodes import EpisodeDataset, collate
     from fspo.learning.trainer import FspoTrainer, ProgressLog, TreeModel
 
@@ -80,8 +79,8 @@ def train(
             callbacks=[ProgressLog()],
         )
         run(trainer, out, resume)
+    trainer.save_model(str(out))  # by all processes: each may hold a part of the weights
     if trainer.is_world_process_zero():
-        save_weights(model, out)
         if recipe.adapter:
             shutil.copytree(
                 recipe.adapter,

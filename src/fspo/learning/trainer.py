@@ -23,15 +23,16 @@ from fspo.errors import FspoError
 from fspo.learning import objectives
 from fspo.learning.batch import passes
 from fspo.learning.checkpoints import load_weights, save_weights
-from fspo.learning.policy import reference_logps, shared_with_reference
+from fspo.learning.policy import reference_weights, shared_with_reference
 from fspo.learning.scoring import causal_model, response_logps
 from fspo.learning.tree import DESCRIBES, EpisodeTree
 
 
 class TreeModel(nn.Module):
-    """The policy as a module that takes trees, so that a launcher can wrap it (DDP and others).
+    """Policy and reference as one module that takes trees, so that a launcher can wrap it.
 
-    `forward` returns each response's log-probs by the policy, one tensor for each tree.
+    Whoever shards its weights (FSDP2) puts them together for a pass through `forward`, and for no
+    other: so the reference, which is in the same weights, goes through it, too.
     """
 
     def __init__(self, model: Any) -> None:
@@ -39,9 +40,10 @@ class TreeModel(nn.Module):
         self.model = model
         self.config = model.config
 
-    def forward(self, trees: Sequence[EpisodeTree]) -> list[Tensor]:
-        """Each tree's response log-probs by the policy."""
-        return response_logps(self.model, trees)
+    def forward(self, trees: Sequence[EpisodeTree], reference: bool = False) -> list[Tensor]:
+        """Each tree's response log-probs by the policy, or by the reference in its weights."""
+        with reference_weights(self.model) if reference else nullcontext():
+            return response_logps(self.model, trees)
 
     def activation_checkpointing_enable(self, **settings: Any) -> None:
         """Keeps no activations inside layers, as `trainer: {activation_checkpointing: true}` asks.
@@ -157,7 +159,14 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
             return [torch.from_numpy(logps).to(device) for logps in known], model(trees)
         weights = self.accelerator.unwrap_model(model).model
         with shared_with_reference(weights, self._frozen):
-            return reference_logps(weights, self._frozen, trees), model(trees)
+            # Around the whole module: DDP would get ready for a backward pass otherwise.
+            with torch.no_grad():
+                before = (
+                    model(trees, reference=True)
+                    if self._frozen is None
+                    else response_logps(self._frozen, trees)
+                )
+            return before, model(trees)
 
     def _likelihood(self, tree: EpisodeTree, logps: Tensor) -> Tensor:
         """The weighted log-loss of each target's chosen response, (targets,), or of description."""
@@ -205,7 +214,11 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         return SequentialSampler(self.train_dataset)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        save_weights(self.accelerator.unwrap_model(self.model).model, Path(str(output_dir)))
+        # Sharded weights come gathered, by the names that this module has for them.
+        if self.args.should_save:
+            whole = {name.removeprefix("model."): w for name, w in (state_dict or {}).items()}
+            weights = self.accelerator.unwrap_model(self.model).model
+            save_weights(weights, Path(str(output_dir)), whole or None)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         load_weights(self.model.model, Path(resume_from_checkpoint))
