@@ -40,6 +40,27 @@ def test_the_committed_recipes_fit_their_domains(path: Path) -> None:
         assert set(values) <= known[trait]
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("ddp", "MULTI_GPU"), ("fsdp2", "FSDP"), ("zero2", "DEEPSPEED")]
+)
+def test_the_committed_launch_settings_are_read_by_accelerate(name: str, kind: str) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.utils import FullyShardedDataParallelPlugin
+
+    found = load_config_from_file(str(DEMO_RECIPE.parent / "launch" / f"{name}.yaml"))
+    assert found.distributed_type == kind
+    if kind == "FSDP":
+        given = {key.removeprefix("fsdp_"): value for key, value in found.fsdp_config.items()}
+        version = given.pop("version")
+        plugin = FullyShardedDataParallelPlugin(
+            fsdp_version=version,
+            transformer_cls_names_to_wrap=[given.pop("transformer_layer_cls_to_wrap")],
+            cpu_offload=given.pop("offload_params"),
+            **given,
+        )
+        assert (plugin.fsdp_version, plugin.reshard_after_forward) == (2, True)
+
+
 FAULTS = {
     "lerning_rate: 1": "unknown key 'lerning_rate'; did you mean 'learning_rate'?",
     "lora: {ranks: 4}": "unknown key 'lora.ranks'; did you mean 'rank'?",
