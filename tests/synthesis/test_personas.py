@@ -131,7 +131,8 @@ def test_shares_of_the_splits_are_the_recipes(tiny):
 @pytest.mark.parametrize("seed", range(5))
 def test_a_small_split_has_every_value_of_the_first_trait(tiny, seed):
     recipe = EngineRecipe(domain="x", users=40, validation=0.1, test=0.2)
-    for own in populate(recipe, tiny, Pretend(), pretend_embedder, seed).values():
-        counts = Counter(member.persona.traits["length"] for member in own)
+    members = populate(recipe, tiny, Pretend(), pretend_embedder, seed)
+    for split in ("test", "validation"):  # the rest, which is drawn evenly but for chance, is train
+        counts = Counter(member.persona.traits["length"] for member in members[split])
         assert len(counts) == 3
         assert max(counts.values()) - min(counts.values()) <= 1
