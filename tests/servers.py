@@ -6,15 +6,14 @@ import os
 import shutil
 import socket
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
+
+from fspo.web.serving import in_thread
 
 
 def free_port() -> int:
@@ -26,16 +25,8 @@ def free_port() -> int:
 @contextmanager
 def running(app: Any) -> Iterator[str]:
     """The address of an application that is really served, from a thread of this process."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
+    with in_thread(app) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +27,7 @@ from fspo.study.reading import Pools
 from fspo.study.records import read_records
 from fspo.study.visiting import Page, Visitor
 from fspo.web.database import Database
+from fspo.web.serving import in_thread
 
 _SECONDS_TO_WAIT = 0.05
 _PATIENCE = 300.0  # seconds to wait for answers, beside the pauses
@@ -112,7 +112,7 @@ def simulate(
     backends: dict[str, Backend] = {name: MarkedBackend(name) for name in study.methods}
     app = create_app(study, pools, database, backends, requests_a_minute=1_000_000)
     start = time.monotonic()
-    with _serving(app) as port:
+    with in_thread(app) as port:
         crowd = Crowd(study, port, plans, seed)
         with ThreadPoolExecutor(at_once) as threads:
             said = list(threads.map(crowd.take_part, range(participants)))
@@ -278,28 +278,6 @@ def compared(
         "rows": sum(map(len, rows)),
         "comparisons": comparisons,
     }
-
-
-@contextmanager
-def _serving(app: Any) -> Iterator[int]:
-    """Serves on a free port of this machine; gives the port."""
-    import socket
-
-    import uvicorn
-
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    try:
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        yield int(listener.getsockname()[1])
-    finally:
-        server.should_exit = True
-        thread.join(timeout=15)
-        listener.close()
 
 
 def _mark(method: str, question: str) -> str:

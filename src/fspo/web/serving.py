@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fspo.console import say
@@ -72,3 +76,20 @@ def serve(
     scheme = "https" if certificate else "http"
     say(f"listening on {scheme}://{shown}:{listener.getsockname()[1]}/  (Ctrl-C ends it)")
     uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def in_thread(app: FastAPI) -> Iterator[int]:
+    """Serves from a thread, on a free port of this machine; gives the port."""
+    import uvicorn
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        yield int(server.servers[0].sockets[0].getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join(timeout=15)
