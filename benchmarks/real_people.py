@@ -34,13 +34,29 @@ from fspo.recipe import Lora, TrainRecipe
 
 TEST_USERS = 0.25
 UNSEEN = 0.2  # the share of statements, or of debates, that training does not see
-COUNTS = [0, 1, 2, 4, 8]  # shots that a target is tried after
-SHOTS = max(COUNTS)
+SHOTS = 8
 MANY = 16  # shots that those are asked about, too, who have made so many choices
-TARGETS = 6  # of a person, that every number of shots is tried on
 DRAWS = 1  # of shots and targets, for each person
-TRAIN_SHOTS = {"polis": 16, "arguments": 8}  # short statements: longer episodes teach more a token
 OURS = "FSPO"
+
+
+class Size(NamedTuple):
+    """How much of everything: statements are short, arguments a paragraph each.
+
+    Attributes:
+        shots: of an episode in training.
+        counts: numbers of shots that a target is tried after.
+        targets: of a person, that every number of shots is tried on.
+        people: at most, of each kind of question.
+    """
+
+    shots: int
+    counts: list[int]
+    targets: int
+    people: int | None
+
+
+SIZES = {"polis": Size(16, [0, 1, 2, 4, 8], 6, None), "arguments": Size(8, [0, 4, 8], 3, 100)}
 
 
 class Study(NamedTuple):
@@ -49,8 +65,7 @@ class Study(NamedTuple):
     Attributes:
         train: whom to learn from.
         probes: of new people, about what training has seen (`seen`) and what it has not (`unseen`),
-            after up to `SHOTS` shots; and one of the two after up to `MANY`, of those who have as
-            many.
+            after up to `SHOTS` shots; and of statements after up to `MANY`, too.
     """
 
     train: Preferences
@@ -70,17 +85,18 @@ def polis(rows: Preferences, generator: np.random.Generator) -> Study:
     unseen = {u: _paired(own, hidden, generator) for u, own in rows.by_user.items()}
     test = sorted(_drawn(sorted(rows.by_user), TEST_USERS, generator))
     train = {user: pairs for user, pairs in seen.items() if user not in test and pairs}
-    held_out = Preferences({user: seen[user] for user in test})
+    held_out, targets = Preferences({user: seen[user] for user in test}), SIZES["polis"].targets
     about_seen, many = (
-        draw_probes(held_out, test, shots=shots, targets=TARGETS, draws=DRAWS, seed=0)
+        draw_probes(held_out, test, shots=shots, targets=targets, draws=DRAWS, seed=0)
         for shots in (SHOTS, MANY)
     )
     about_unseen = [
-        Probe(User(user), shots, unseen[user][:TARGETS])
+        Probe(User(user), shots, unseen[user][:targets])
         for user in test
         if unseen[user] and len(shots := seen[user][:SHOTS]) == SHOTS
     ]
-    return Study(Preferences(train), _kinds(about_seen, about_unseen, many))
+    probes = {"seen": about_seen, "unseen": about_unseen, f"seen, {MANY} shots": many}
+    return Study(Preferences(train), probes)
 
 
 def _paired(
@@ -107,19 +123,13 @@ def arguments(rows: Preferences, generator: np.random.Generator) -> Study:
         if user not in test and (kept := [p for p in own if p.prompt not in about])
     }
     held_out = Preferences({user: rows.by_user[user] for user in sorted(test)})
-    seen, unseen, many = (
-        draw_probes(
-            held_out, sorted(test), shots=shots, targets=TARGETS, draws=DRAWS, seed=0, about=kind
-        )
-        for shots, kind in ((SHOTS, set(prompts) - about), (SHOTS, about), (MANY, about))
-    )
-    return Study(Preferences(train), _kinds(seen, unseen, many, "unseen"))
-
-
-def _kinds(
-    seen: list[Probe], unseen: list[Probe], many: list[Probe], of_many: str = "seen"
-) -> dict[str, list[Probe]]:
-    return {"seen": seen, "unseen": unseen, f"{of_many}, {MANY} shots": many}
+    probes, size = {}, SIZES["arguments"]
+    for kind, asked in (("seen", set(prompts) - about), ("unseen", about)):
+        of_each = {"shots": SHOTS, "targets": size.targets, "draws": DRAWS}
+        drawn = draw_probes(held_out, sorted(test), **of_each, seed=0, about=asked)
+        order = generator.permutation(len(drawn))[: size.people]
+        probes[kind] = [drawn[place] for place in sorted(order)]
+    return Study(Preferences(train), probes)
 
 
 def _debate(prompt: str) -> str:
@@ -208,9 +218,9 @@ def measured(
     }
 
 
-def counts_of(probes: Sequence[Probe]) -> list[int]:
-    """The numbers of shots that these are asked after: `COUNTS`, and as many as they have."""
-    return sorted({*COUNTS, *(len(one.shots) for one in probes)})
+def counts_of(study: str, probes: Sequence[Probe]) -> list[int]:
+    """The numbers of shots that these are asked after: the study's, and as many as they have."""
+    return sorted({*SIZES[study].counts, *(len(one.shots) for one in probes)})
 
 
 def _lead(ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> dict[str, Any]:
@@ -238,12 +248,12 @@ def main() -> None:
     study = STUDIES[given.study](read(given.data), np.random.default_rng(0))
     if not (given.out / "data").is_dir():
         save_preferences(study.train, given.out / "data", "Real people's choices, to learn from.")
-    plan = recipe(given.out, TRAIN_SHOTS[given.study], given.episodes)
+    plan = recipe(given.out, SIZES[given.study].shots, given.episodes)
     policies = {OURS: train(plan, resume=True)}
     if given.pairs:
         plan = recipe(given.out, 0, given.pairs)
         policies["DPO without users"] = train(plan, resume=True)
-    policies["VPL"] = train(vpl_recipe(given.out, TRAIN_SHOTS[given.study]), resume=True)
+    policies["VPL"] = train(vpl_recipe(given.out, SIZES[given.study].shots), resume=True)
     results: dict[str, Any] = {
         "study": given.study,
         "training": {
@@ -259,9 +269,11 @@ def main() -> None:
     for predictor in predictors(study, given.out, policies):
         say(predictor.name)
         for kind, asked in study.probes.items():
-            gaps[kind][predictor.name] = probe(predictor, asked, counts_of(asked))
+            gaps[kind][predictor.name] = probe(predictor, asked, counts_of(given.study, asked))
     for kind, own in gaps.items():
-        results[kind] = measured(study.probes[kind], own, counts_of(study.probes[kind]))
+        results[kind] = measured(
+            study.probes[kind], own, counts_of(given.study, study.probes[kind])
+        )
     write_json(given.out / "results.json", results)
     print(json.dumps(results, indent=2))
 
