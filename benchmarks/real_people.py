@@ -26,7 +26,7 @@ from fspo.evaluation.probing import Gaps, Probe, draw_probes, hits, probe
 from fspo.evaluation.statistics import paired_difference
 from fspo.evaluation.summaries import accuracy, by_user, known
 from fspo.files import write_json
-from fspo.methods.method import Predictor
+from fspo.methods.method import Floats, Predictor
 from fspo.preferences.reading import preference_rows
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.writing import save_preferences
@@ -38,6 +38,7 @@ SHOTS = 8
 MANY = 16  # shots that those are asked about, too, who have made so many choices
 DRAWS = 1  # of shots and targets, for each person
 OURS = "FSPO"
+WITHOUT = "DPO without users"
 
 
 class Size(NamedTuple):
@@ -56,7 +57,7 @@ class Size(NamedTuple):
     people: int | None
 
 
-SIZES = {"polis": Size(16, [0, 1, 2, 4, 8], 6, None), "arguments": Size(8, [0, 4, 8], 3, 100)}
+SIZES = {"polis": Size(16, [0, 1, 2, 4, 8], 6, None), "arguments": Size(8, [0, 8], 3, 100)}
 
 
 class Study(NamedTuple):
@@ -197,7 +198,25 @@ def predictors(study: Study, out: Path, policies: Mapping[str, Path]) -> Iterato
 
     yield from baselines(NAMES, study.train, seed=0)
     named = [f"{name}={folder}" for name, folder in policies.items()]
-    yield from methods(trained(named), [], EvaluateRecipe())
+    for predictor in methods(trained(named), [], EvaluateRecipe()):
+        yield ForAnybody(predictor) if predictor.name == WITHOUT else predictor
+
+
+class ForAnybody:
+    """A predictor that is shown no shots, as in its training: after any number it says the same."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.name, self._predictor = predictor.name, predictor
+
+    def log_odds(
+        self,
+        user: User,
+        shots: Sequence[Preference],
+        targets: Sequence[Preference],
+        counts: Sequence[int],
+    ) -> Floats:
+        """Float64 (counts, targets), in nats."""
+        return np.repeat(self._predictor.log_odds(user, [], targets, [0]), len(counts), axis=0)
 
 
 def measured(
@@ -241,7 +260,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--episodes", type=int, default=440)
-    parser.add_argument("--pairs", type=int, default=2000, help="for IPO without users")
+    parser.add_argument("--pairs", type=int, default=2000, help="for DPO without users")
+    parser.add_argument("--kinds", nargs="*", help="which questions, such as unseen; default: all")
     given = parser.parse_args()
     from fspo.methods.train import train
 
@@ -252,7 +272,7 @@ def main() -> None:
     policies = {OURS: train(plan, resume=True)}
     if given.pairs:
         plan = recipe(given.out, 0, given.pairs)
-        policies["DPO without users"] = train(plan, resume=True)
+        policies[WITHOUT] = train(plan, resume=True)
     policies["VPL"] = train(vpl_recipe(given.out, SIZES[given.study].shots), resume=True)
     results: dict[str, Any] = {
         "study": given.study,
@@ -265,10 +285,11 @@ def main() -> None:
         "versions": versions(),
         "machine": machine(),
     }
-    gaps: dict[str, dict[str, list[Gaps]]] = {kind: {} for kind in study.probes}
+    asked_of = {k: own for k, own in study.probes.items() if not given.kinds or k in given.kinds}
+    gaps: dict[str, dict[str, list[Gaps]]] = {kind: {} for kind in asked_of}
     for predictor in predictors(study, given.out, policies):
         say(predictor.name)
-        for kind, asked in study.probes.items():
+        for kind, asked in asked_of.items():
             gaps[kind][predictor.name] = probe(predictor, asked, counts_of(given.study, asked))
     for kind, own in gaps.items():
         results[kind] = measured(
