@@ -9,7 +9,7 @@ from fspo.domains.described import load_described
 from fspo.llm.meter import Expected
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.requests import Request
-from fspo.recipe import EngineRecipe
+from fspo.recipe import RECIPES, EngineRecipe, read_recipe
 from fspo.synthesis.engine import make
 from fspo.synthesis.judging import ModelLabeller
 from fspo.synthesis.preview import expected, preview, render
@@ -85,3 +85,18 @@ def test_who_measures_is_asked_nothing(folder):
     settings = {"labeller": "measured", "refinements": 0, "grown_users": 0.0, "questions": 20}
     found = preview(recipe(folder, **settings), 1, 0)
     assert set(found["purposes"]) == {"answers"}
+
+
+@pytest.mark.parametrize("name", ["elix", "elix-easy", "roleplay", "reviews"])
+def test_the_committed_recipes_can_be_looked_at(name):
+    recipe = read_recipe(EngineRecipe, RECIPES / f"{name}.yaml", {})
+    asked = preview(recipe, 0, 0)["purposes"]
+    assert asked["answers"]["requests"] == recipe.questions * recipe.answers_per_question
+
+
+def test_labels_in_opposition_are_counted_too(folder):
+    each = {"users": 16, "questions": 12, "answers_per_question": 4, "preferences_per_user": 4}
+    recipe = EngineRecipe(domain=str(folder), guidelines=False, **each)
+    opposed = recipe.model_copy(update={"opposed": True})
+    alone, four = (preview(r, 0, 0)["purposes"]["labels"]["requests"] for r in (recipe, opposed))
+    assert four > alone

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from fspo.domains.described import load_described
 from fspo.llm.meter import Expected, Price
@@ -33,12 +34,16 @@ _WRITTEN = {"answers": 0.6, "views": 0.6, "labels": 1.0}  # tokens written, of t
 
 
 class _Decided:
-    """Labels without asking anybody, as measures do: what is written here measures nothing."""
+    """Labels without asking anybody, as measures do: what is written here measures nothing.
+
+    Users differ, or else none would be opposed to another.
+    """
 
     def label(
         self, comparisons: Sequence[Comparison], draw: int = 0, description: str = ""
     ) -> list[Verdict]:
-        return [Verdict("clear", 0.9)] * len(comparisons)
+        told = (f"{c.reader.description}\n{c.first}\n{c.second}" for c in comparisons)
+        return [Verdict("clear", 0.9 if crc32(text.encode()) % 2 else 0.1) for text in told]
 
 
 @dataclass
