@@ -286,15 +286,14 @@ def main() -> None:
         "machine": machine(),
     }
     asked_of = {k: own for k, own in study.probes.items() if not given.kinds or k in given.kinds}
+    counts = {kind: counts_of(given.study, own) for kind, own in asked_of.items()}
     gaps: dict[str, dict[str, list[Gaps]]] = {kind: {} for kind in asked_of}
     for predictor in predictors(study, given.out, policies):
         say(predictor.name)
         for kind, asked in asked_of.items():
-            gaps[kind][predictor.name] = probe(predictor, asked, counts_of(given.study, asked))
+            gaps[kind][predictor.name] = probe(predictor, asked, counts[kind])
     for kind, own in gaps.items():
-        results[kind] = measured(
-            study.probes[kind], own, counts_of(given.study, study.probes[kind])
-        )
+        results[kind] = measured(asked_of[kind], own, counts[kind])
     write_json(given.out / "results.json", results)
     print(json.dumps(results, indent=2))
 
