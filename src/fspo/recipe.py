@@ -73,8 +73,9 @@ class TrainRecipe(Section):
     out: str = Field("", description="folder for the trained adapter, its checkpoints and its log")
     method: Literal["fspo", "rat", "ric", "vpl"] = Field("fspo", description="what is trained")
     model: str = Field("smollm2-135m-instruct", description="the policy to start from")
-    adapter: str | None = Field(
-        None, description="LoRA adapter to start from; it is then the reference, too"
+    adapter: str | None = Field(None, description="LoRA adapter to start from")
+    reference: Literal["start", "model"] = Field(
+        "start", description="with an adapter: whether it or the bare model is the reference"
     )
     split: str = Field("train", description="whose users to train on, where users are split")
     holdout_users: float = Field(
@@ -103,6 +104,9 @@ class TrainRecipe(Section):
     )
     paired: bool = Field(
         False, description="users side by side in the data take turns together, on one draw"
+    )
+    opposed: float = Field(
+        0.0, ge=0, le=1, description="share of episodes of couples who chose opposite ways"
     )
     batch_size: int = Field(2, ge=1, description="episodes in an optimizer step, on each process")
     micro_batch_size: int = Field(1, ge=1, description="episodes in one forward pass")

@@ -175,6 +175,17 @@ def test_pref_ft_then_ipo_takes_the_first_as_reference(place: Path) -> None:
     torch.testing.assert_close(margins, new - old, atol=1e-4, rtol=0)
 
 
+def test_a_policy_goes_on_with_the_bare_model_as_its_reference(place: Path) -> None:
+    first = train(recipe(place, "begun", learning_rate=1e-2))
+    second = train(recipe(place, "on", adapter=str(first), reference="model", learning_rate=1e-9))
+    begun, went_on = load_policy(first), load_policy(second)
+    tree = EpisodeTree.from_candidates("u", [], "q0", ["yes", "no"], begun.tokenizer)
+    (margins,) = begun.margins([tree])
+    assert margins.abs().max() > 1e-3
+    torch.testing.assert_close(went_on.margins([tree])[0], margins, atol=1e-4, rtol=0)
+    assert not (second / "reference").exists()
+
+
 def test_another_run_in_the_same_folder_is_refused(place: Path) -> None:
     train(recipe(place, "twice"))
     with pytest.raises(FspoError, match="holds this run already; add --resume"):
@@ -317,3 +328,23 @@ def test_the_last_of_an_odd_number_of_users_is_paired_with_itself(place: Path) -
     counts = Counter(episodes.episode(index).user_id for index in range(8))
     assert sorted(counts.values()) == [2, 2, 4]
     assert counts[episodes.users[2]] == 4
+
+
+def test_couples_who_chose_opposite_ways_take_turns(place: Path) -> None:
+    settings = recipe(place, "opposed", opposed=0.5, episodes=40)
+    data = training_preferences(load_preferences(settings.data), "train")
+    episodes = EpisodeDataset(data, byte_tokenizer(), settings)
+    tastes = {u: {(p.prompt, p.chosen) for p in own} for u, own in data.by_user.items()}
+    mirrored = 0
+    for turn in range(20):
+        one, other = episodes.episode(2 * turn), episodes.episode(2 * turn + 1)
+        for said in (one, other):
+            assert tastes[said.user_id].issuperset((p.prompt, p.chosen) for p in said.preferences)
+        back = [Preference(p.prompt, p.rejected, p.chosen) for p in other.preferences]
+        mirrored += list(one.preferences) == back
+    assert mirrored >= 10  # and no more than by chance of the other half
+    assert EpisodeDataset(data, byte_tokenizer(), settings).episode(2) == episodes.episode(2)
+
+    alike = Preferences({"a": data.by_user["u1"], "b": data.by_user["u3"]}, source="mine")
+    with pytest.raises(FspoError, match="opposed: mine: no two users disagree over 4 pairs"):
+        EpisodeDataset(alike, byte_tokenizer(), settings)

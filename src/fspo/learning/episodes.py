@@ -9,7 +9,8 @@ import numpy as np
 
 from fspo.errors import FspoError
 from fspo.learning.tree import EpisodeTree
-from fspo.preferences.records import Episode, Preferences
+from fspo.preferences.opposites import LEAST, Couple, opposites
+from fspo.preferences.records import Episode, Preference, Preferences, without_repetition
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,6 +43,7 @@ class EpisodeDataset:
                 f"{preferences.source or 'preferences'}: no user has preferences on two different "
                 "prompts; there is nothing to learn a user's taste from"
             )
+        self._couples = self._opposites() if recipe.opposed else []
 
     def __len__(self) -> int:
         return self._recipe.episodes
@@ -58,7 +60,14 @@ class EpisodeDataset:
         together, with the same draw: two opposites who were asked about the same prompts. In a
         batch of the two, whatever everybody would be taught to like cancels out, and what the
         shots say about the user is left.
+
+        Where it says `opposed`, that share of all turns is for couples of users who chose opposite
+        ways, one after the other, with the same pairs in the same order (`opposites.py`).
         """
+        both, member = divmod(index, 2)
+        before = int(both * self._recipe.opposed)
+        if int((both + 1) * self._recipe.opposed) > before:
+            return self._opposed_episode(before, member)
         together = 2 if self._recipe.paired else 1
         drawn, member = divmod(index, together)
         turn, place = divmod(drawn, -(-len(self.users) // together))
@@ -66,6 +75,25 @@ class EpisodeDataset:
         first = order[order % together == 0][place]
         user = self.users[min(first + member, len(self.users) - 1)]
         return self._preferences.draw(user, self._recipe.shots + 1, [self._recipe.seed, drawn])
+
+    def _opposites(self) -> list[Couple]:
+        found = opposites(self._preferences, np.random.default_rng([self._recipe.seed, 6]))
+        if not found:
+            raise FspoError(
+                f"opposed: {self._preferences.source or 'preferences'}: no two users disagree over "
+                f"{LEAST} pairs of responses; leave `opposed` out"
+            )
+        return found
+
+    def _opposed_episode(self, number: int, member: int) -> Episode:
+        turn, place = divmod(number, len(self._couples))
+        order = np.random.default_rng([self._recipe.seed, 7, turn]).permutation(len(self._couples))
+        couple = self._couples[order[place]]
+        pairs = couple.pairs(np.random.default_rng([self._recipe.seed, 8, number]))
+        rows = without_repetition(pairs, self._recipe.shots + 1)
+        if not member:
+            return Episode(couple.one, rows)
+        return Episode(couple.other, [Preference(p.prompt, p.rejected, p.chosen) for p in rows])
 
 
 def training_preferences(preferences: Preferences, split: str) -> Preferences:

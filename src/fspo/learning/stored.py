@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Price = Callable[[Sequence[EpisodeTree]], "Sequence[Tensor]"]
 
 _KEPT_EVERY = 64  # episodes; what was priced since is lost if the process is killed
-_DEPENDS_ON = ("model", "template", "shots", "paired", "max_length", "seed")
+_DEPENDS_ON = ("model", "template", "shots", "paired", "opposed", "max_length", "seed")
 
 
 class StoredReference:
@@ -90,8 +90,8 @@ def reference_path(recipe: TrainRecipe, preferences: Preferences, dtype: str) ->
         A path beside the data; in the working folder's `.fspo` for data that is on no disk.
     """
     told: dict[str, Any] = {key: getattr(recipe, key) for key in _DEPENDS_ON} | {"dtype": dtype}
-    for key in ("model", "adapter"):
-        told |= {f"{key} weights": _weights(getattr(recipe, key))}
+    starts = recipe.adapter if recipe.reference == "start" else None
+    told |= {"model weights": _weights(recipe.model), "adapter weights": _weights(starts)}
     rows = hashlib.sha256()
     for user, p in preferences:
         rows.update(json.dumps([user, p.prompt, p.chosen, p.rejected]).encode())

@@ -81,7 +81,7 @@ def train(
         run(trainer, out, resume)
     trainer.save_model(str(out))  # by all processes: each may hold a part of the weights
     if trainer.is_world_process_zero():
-        if recipe.adapter:
+        if recipe.adapter and recipe.reference == "start":
             shutil.copytree(
                 recipe.adapter,
                 out / "reference",
@@ -199,7 +199,8 @@ def _policy_and_reference(recipe: TrainRecipe) -> tuple[Any, Any, Any]:
             frozen, _ = load_model(recipe.model)
     elif recipe.adapter:
         model = _adapter_that_learns(model, recipe)
-        add_reference(model, Path(recipe.adapter))
+        if recipe.reference == "start":
+            add_reference(model, Path(recipe.adapter))
     else:
         model = new_adapter(model, recipe)
     return model, frozen, tokenizer

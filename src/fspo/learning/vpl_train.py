@@ -95,7 +95,7 @@ class Draws:
         recipe = self._recipe
         episode = self._episodes.episode(index)
         rows = episode.preferences
-        together = index // 2 if recipe.paired else index
+        together = index // 2 if recipe.paired or recipe.opposed else index
         shots = int(np.random.default_rng([recipe.seed, together, 0]).integers(len(rows)))
         noise = np.random.default_rng([recipe.seed, index, 1]).standard_normal(recipe.vpl.latent)
         return Draw(episode.user_id, rows[:shots], rows[shots:], torch.from_numpy(noise).float())
