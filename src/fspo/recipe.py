@@ -106,7 +106,7 @@ class TrainRecipe(Section):
         False, description="users side by side in the data take turns together, on one draw"
     )
     opposed: float = Field(
-        0.0, ge=0, le=1, description="share of episodes of couples who chose opposite ways"
+        0.0, ge=0, le=1, description="share of episodes, most of them early, of users who disagree"
     )
     batch_size: int = Field(2, ge=1, description="episodes in an optimizer step, on each process")
     micro_batch_size: int = Field(1, ge=1, description="episodes in one forward pass")

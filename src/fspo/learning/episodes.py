@@ -61,12 +61,13 @@ class EpisodeDataset:
         batch of the two, whatever everybody would be taught to like cancels out, and what the
         shots say about the user is left.
 
-        Where it says `opposed`, that share of all turns is for couples of users who chose opposite
-        ways, one after the other, with the same pairs in the same order (`opposites.py`).
+        Where it says `opposed`, that share of all turns, most of them early, is for couples of
+        users who chose opposite ways (`opposites.py`): one after the other, with the same pairs in
+        the same order.
         """
-        both, member = divmod(index, 2)
-        before = int(both * self._recipe.opposed)
-        if int((both + 1) * self._recipe.opposed) > before:
+        turn, member = divmod(index, 2)
+        before = self._opposed_turns(turn)
+        if self._opposed_turns(turn + 1) > before:
             return self._opposed_episode(before, member)
         together = 2 if self._recipe.paired else 1
         drawn, member = divmod(index, together)
@@ -84,6 +85,18 @@ class EpisodeDataset:
                 f"{LEAST} pairs of responses; leave `opposed` out"
             )
         return found
+
+    def _opposed_turns(self, turn: int) -> int:
+        """How many of the first turns are couples'.
+
+        Their share falls in a line, from twice the recipe's or from 1, so that a model learns
+        first to tell people apart, and then what people like.
+        """
+        share = self._recipe.opposed
+        first = min(1.0, 2 * share)
+        last = 2 * share - first
+        done = turn / max(1, self._recipe.episodes / 2)
+        return int(turn * (first - (first - last) * done / 2) + 0.5)
 
     def _opposed_episode(self, number: int, member: int) -> Episode:
         turn, place = divmod(number, len(self._couples))
