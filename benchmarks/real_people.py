@@ -45,19 +45,40 @@ class Size(NamedTuple):
     """How much of everything: statements are short, arguments a paragraph each.
 
     Attributes:
-        shots: of an episode in training.
+        training: of FSPO.
         counts: numbers of shots that a target is tried after.
         targets: of a person, that every number of shots is tried on.
         people: at most, of each kind of question.
     """
 
-    shots: int
+    training: Mapping[str, Any]
     counts: list[int]
     targets: int
     people: int | None
 
 
-SIZES = {"polis": Size(16, [0, 1, 2, 4, 8], 6, None), "arguments": Size(8, [0, 8], 3, 100)}
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+
+# Residents disagree about statements; workers agree about most arguments.
+SIZES = {
+    "polis": Size(
+        {"opposed": 0.5, "batch_size": 8, "micro_batch_size": 2, "learning_rate": 2e-3},
+        [0, 2, 4, 8],
+        6,
+        None,
+    ),
+    "arguments": Size(
+        {
+            "beta": 0.3,
+            "batch_size": 4,
+            "learning_rate": 1e-3,
+            "lora": Lora(rank=16, alpha=16, last_layers=16),
+        },
+        [0, 8],
+        3,
+        100,
+    ),
+}
 
 
 class Study(NamedTuple):
@@ -157,31 +178,35 @@ def read(path: Path) -> Preferences:
     return Preferences(by_user, source=str(path))
 
 
-def recipe(out: Path, shots: int, episodes: int) -> TrainRecipe:
-    """How the policy is trained; with no shots it is what everybody likes that is learned."""
+def recipe(out: Path, training: Mapping[str, Any], episodes: int) -> TrainRecipe:
+    """How FSPO is trained."""
     return TrainRecipe(
         data=str(out / "data"),
-        out=str(out / ("policy" if shots else "policy-without-users")),
+        out=str(out / "policy"),
         objective="dpo",
-        beta=0.3,
-        shots=shots,
+        beta=0.1,
+        shots=SHOTS,
         episodes=episodes,
-        batch_size=4,
-        learning_rate=1e-3,
         warmup_steps=5,
         log_every=1,
         save_every=5,
-        lora=Lora(rank=16, alpha=16, last_layers=16),
-    )
+        lora=Lora(rank=16, alpha=16, targets=ATTENTION, last_layers=16),
+    ).model_copy(update=dict(training))
 
 
-def vpl_recipe(out: Path, shots: int) -> TrainRecipe:
+def recipe_without_users(plan: TrainRecipe, out: Path, pairs: int) -> TrainRecipe:
+    """Without shots, it is what everybody likes that is learned."""
+    told = {"out": str(out / "policy-without-users"), "shots": 0, "episodes": pairs, "opposed": 0.0}
+    return plan.model_copy(update=told)
+
+
+def vpl_recipe(out: Path) -> TrainRecipe:
     """Variational preference learning on the frozen model, which takes a minute or two."""
     return TrainRecipe(
         data=str(out / "data"),
         out=str(out / "vpl"),
         method="vpl",
-        shots=shots,
+        shots=SHOTS,
         episodes=19_200,
         batch_size=32,
         micro_batch_size=32,
@@ -268,12 +293,12 @@ def main() -> None:
     study = STUDIES[given.study](read(given.data), np.random.default_rng(0))
     if not (given.out / "data").is_dir():
         save_preferences(study.train, given.out / "data", "Real people's choices, to learn from.")
-    plan = recipe(given.out, SIZES[given.study].shots, given.episodes)
+    plan = recipe(given.out, SIZES[given.study].training, given.episodes)
     policies = {OURS: train(plan, resume=True)}
     if given.pairs:
-        plan = recipe(given.out, 0, given.pairs)
-        policies[WITHOUT] = train(plan, resume=True)
-    policies["VPL"] = train(vpl_recipe(given.out, SIZES[given.study].shots), resume=True)
+        without = recipe_without_users(plan, given.out, given.pairs)
+        policies[WITHOUT] = train(without, resume=True)
+    policies["VPL"] = train(vpl_recipe(given.out), resume=True)
     results: dict[str, Any] = {
         "study": given.study,
         "training": {
