@@ -102,7 +102,8 @@ class EpisodeDataset:
         turn, place = divmod(number, len(self._couples))
         order = np.random.default_rng([self._recipe.seed, 7, turn]).permutation(len(self._couples))
         couple = self._couples[order[place]]
-        pairs = couple.pairs(np.random.default_rng([self._recipe.seed, 8, number]))
+        mixed = np.random.default_rng([self._recipe.seed, 8, number])
+        pairs = [couple.preferences[k] for k in mixed.permutation(len(couple.preferences))]
         rows = without_repetition(pairs, self._recipe.shots + 1)
         if not member:
             return Episode(couple.one, rows)
