@@ -13,180 +13,77 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from machine import machine
+from people_splits import SHOTS, STUDIES, Study, read
 
 from fspo.console import say
 from fspo.evaluation.evaluate import versions
-from fspo.evaluation.probing import Gaps, Probe, draw_probes, hits, probe
+from fspo.evaluation.probing import Gaps, Probe, hits, probe
 from fspo.evaluation.statistics import paired_difference
 from fspo.evaluation.summaries import accuracy, by_user, known
 from fspo.files import write_json
 from fspo.methods.method import Floats, Predictor
-from fspo.preferences.reading import preference_rows
-from fspo.preferences.records import Preference, Preferences, User
+from fspo.preferences.records import Preference, User
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import Lora, TrainRecipe
 
-TEST_USERS = 0.25
-UNSEEN = 0.2  # the share of statements, or of debates, that training does not see
-SHOTS = 8
-MANY = 16  # shots that those are asked about, too, who have made so many choices
-DRAWS = 1  # of shots and targets, for each person
 OURS = "FSPO"
 WITHOUT = "DPO without users"
 
 
-class Size(NamedTuple):
-    """How much of everything: statements are short, arguments a paragraph each.
+class Plan(NamedTuple):
+    """What is done with a set: statements are short, arguments a paragraph each.
 
     Attributes:
-        training: of FSPO.
+        training: of FSPO; every further run goes on from the one before it.
         counts: numbers of shots that a target is tried after.
-        targets: of a person, that every number of shots is tried on.
-        people: at most, of each kind of question.
     """
 
-    training: Mapping[str, Any]
+    training: Sequence[Mapping[str, Any]]
     counts: list[int]
-    targets: int
-    people: int | None
 
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+POLIS = {"batch_size": 8, "micro_batch_size": 2}
 
-# Residents disagree about statements; workers agree about most arguments.
-SIZES = {
-    "polis": Size(
-        {"opposed": 0.5, "batch_size": 8, "micro_batch_size": 2, "learning_rate": 2e-3},
+# Residents disagree about statements: who is who is learned first, then what most people like.
+# Workers agree about most arguments.
+PLANS = {
+    "polis": Plan(
+        [
+            POLIS | {"opposed": 1.0, "episodes": 960, "learning_rate": 2e-3},
+            POLIS | {"opposed": 0.3, "episodes": 800, "learning_rate": 1.5e-3},
+        ],
         [0, 2, 4, 8],
-        6,
-        None,
     ),
-    "arguments": Size(
-        {
-            "beta": 0.3,
-            "batch_size": 4,
-            "learning_rate": 1e-3,
-            "lora": Lora(rank=16, alpha=16, last_layers=16),
-        },
+    "arguments": Plan(
+        [
+            {
+                "episodes": 440,
+                "beta": 0.3,
+                "batch_size": 4,
+                "learning_rate": 1e-3,
+                "lora": Lora(rank=16, alpha=16, last_layers=16),
+            }
+        ],
         [0, 8],
-        3,
-        100,
     ),
 }
 
 
-class Study(NamedTuple):
-    """A set of real people's choices, split.
-
-    Attributes:
-        train: whom to learn from.
-        probes: of new people, about what training has seen (`seen`) and what it has not (`unseen`),
-            after up to `SHOTS` shots; and of statements after up to `MANY`, too.
-    """
-
-    train: Preferences
-    probes: dict[str, list[Probe]]
-
-
-def polis(rows: Preferences, generator: np.random.Generator) -> Study:
-    """Statements are split, so a person's pairs are made anew from statements of the same kind.
-
-    Any statement that somebody agreed with makes a pair with any that the same person disagreed
-    with; as in the source, each statement is used once.
-    """
-    statements = sorted({text for _, p in rows for text in (p.chosen, p.rejected)})
-    hidden = set(_drawn(statements, UNSEEN, generator))
-    visible = set(statements) - hidden
-    seen = {u: _paired(own, visible, generator) for u, own in rows.by_user.items()}
-    unseen = {u: _paired(own, hidden, generator) for u, own in rows.by_user.items()}
-    test = sorted(_drawn(sorted(rows.by_user), TEST_USERS, generator))
-    train = {user: pairs for user, pairs in seen.items() if user not in test and pairs}
-    held_out, targets = Preferences({user: seen[user] for user in test}), SIZES["polis"].targets
-    about_seen, many = (
-        draw_probes(held_out, test, shots=shots, targets=targets, draws=DRAWS, seed=0)
-        for shots in (SHOTS, MANY)
-    )
-    about_unseen = [
-        Probe(User(user), shots, unseen[user][:targets])
-        for user in test
-        if unseen[user] and len(shots := seen[user][:SHOTS]) == SHOTS
-    ]
-    probes = {"seen": about_seen, "unseen": about_unseen, f"seen, {MANY} shots": many}
-    return Study(Preferences(train), probes)
-
-
-def _paired(
-    own: Sequence[Preference], kept: Collection[str], generator: np.random.Generator
-) -> list[Preference]:
-    liked = [p.chosen for p in own if p.chosen in kept]
-    disliked = [p.rejected for p in own if p.rejected in kept]
-    order = generator.permutation(len(disliked))
-    # Not strict: what is left over has nothing to be paired with.
-    pairs = zip(liked, [disliked[index] for index in order], strict=False)
-    return [Preference(own[0].prompt, good, bad) for good, bad in pairs]
-
-
-def arguments(rows: Preferences, generator: np.random.Generator) -> Study:
-    """Debates are split; a person's shots may come from any of them, a target never does."""
-    prompts = sorted({p.prompt for _, p in rows})
-    debates = sorted({_debate(prompt) for prompt in prompts})
-    hidden = set(_drawn(debates, UNSEEN, generator))
-    about = {prompt for prompt in prompts if _debate(prompt) in hidden}
-    test = set(_drawn(sorted(rows.by_user), TEST_USERS, generator))
-    train = {
-        user: kept
-        for user, own in rows.by_user.items()
-        if user not in test and (kept := [p for p in own if p.prompt not in about])
-    }
-    held_out = Preferences({user: rows.by_user[user] for user in sorted(test)})
-    probes, size = {}, SIZES["arguments"]
-    for kind, asked in (("seen", set(prompts) - about), ("unseen", about)):
-        of_each = {"shots": SHOTS, "targets": size.targets, "draws": DRAWS}
-        drawn = draw_probes(held_out, sorted(test), **of_each, seed=0, about=asked)
-        order = generator.permutation(len(drawn))[: size.people]
-        probes[kind] = [drawn[place] for place in sorted(order)]
-    return Study(Preferences(train), probes)
-
-
-def _debate(prompt: str) -> str:
-    return prompt.splitlines()[0]
-
-
-def _drawn(names: Sequence[str], share: float, generator: np.random.Generator) -> list[str]:
-    order = generator.permutation(len(names))
-    return [names[index] for index in order[: round(share * len(names))]]
-
-
-STUDIES: dict[str, Callable[[Preferences, np.random.Generator], Study]] = {
-    "polis": polis,
-    "arguments": arguments,
-}
-
-
-def read(path: Path) -> Preferences:
-    """The choices, without the few between two texts that are the same."""
-    by_user: dict[str, list[Preference]] = {}
-    for user, preference in preference_rows(path):
-        if preference.chosen != preference.rejected:
-            by_user.setdefault(user, []).append(preference)
-    return Preferences(by_user, source=str(path))
-
-
-def recipe(out: Path, training: Mapping[str, Any], episodes: int) -> TrainRecipe:
-    """How FSPO is trained."""
+def recipe(out: Path, name: str, training: Mapping[str, Any]) -> TrainRecipe:
+    """How a policy is trained, kept under a name."""
     return TrainRecipe(
         data=str(out / "data"),
-        out=str(out / "policy"),
+        out=str(out / name),
         objective="dpo",
         beta=0.1,
         shots=SHOTS,
-        episodes=episodes,
         warmup_steps=5,
         log_every=1,
         save_every=5,
@@ -194,10 +91,24 @@ def recipe(out: Path, training: Mapping[str, Any], episodes: int) -> TrainRecipe
     ).model_copy(update=dict(training))
 
 
-def recipe_without_users(plan: TrainRecipe, out: Path, pairs: int) -> TrainRecipe:
+def trained_policy(out: Path, runs: Sequence[Mapping[str, Any]]) -> Path:
+    """FSPO, run after run; the bare model is the reference of all."""
+    from fspo.methods.train import train
+
+    begun: dict[str, Any] = {}
+    for number, training in enumerate(runs, 1):
+        name = "policy" if number == len(runs) else f"policy-{number}"
+        policy = train(recipe(out, name, {**training, **begun}), resume=True)
+        begun = {"adapter": str(policy), "reference": "model"}
+    return policy
+
+
+def trained_without_users(out: Path, training: Mapping[str, Any], pairs: int) -> Path:
     """Without shots, it is what everybody likes that is learned."""
-    told = {"out": str(out / "policy-without-users"), "shots": 0, "episodes": pairs, "opposed": 0.0}
-    return plan.model_copy(update=told)
+    from fspo.methods.train import train
+
+    alone = {"shots": 0, "episodes": pairs, "opposed": 0.0}
+    return train(recipe(out, "policy-without-users", {**training, **alone}), resume=True)
 
 
 def vpl_recipe(out: Path) -> TrainRecipe:
@@ -264,7 +175,7 @@ def measured(
 
 def counts_of(study: str, probes: Sequence[Probe]) -> list[int]:
     """The numbers of shots that these are asked after: the study's, and as many as they have."""
-    return sorted({*SIZES[study].counts, *(len(one.shots) for one in probes)})
+    return sorted({*PLANS[study].counts, *(len(one.shots) for one in probes)})
 
 
 def _lead(ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> dict[str, Any]:
@@ -284,7 +195,6 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--episodes", type=int, default=440)
     parser.add_argument("--pairs", type=int, default=2000, help="for DPO without users")
     parser.add_argument("--kinds", nargs="*", help="which questions, such as unseen; default: all")
     given = parser.parse_args()
@@ -293,18 +203,17 @@ def main() -> None:
     study = STUDIES[given.study](read(given.data), np.random.default_rng(0))
     if not (given.out / "data").is_dir():
         save_preferences(study.train, given.out / "data", "Real people's choices, to learn from.")
-    plan = recipe(given.out, SIZES[given.study].training, given.episodes)
-    policies = {OURS: train(plan, resume=True)}
+    runs = PLANS[given.study].training
+    policies = {OURS: trained_policy(given.out, runs)}
     if given.pairs:
-        without = recipe_without_users(plan, given.out, given.pairs)
-        policies[WITHOUT] = train(without, resume=True)
+        policies[WITHOUT] = trained_without_users(given.out, runs[-1], given.pairs)
     policies["VPL"] = train(vpl_recipe(given.out), resume=True)
     results: dict[str, Any] = {
         "study": given.study,
         "training": {
             "people": len(study.train.by_user),
             "choices": len(study.train),
-            "episodes": given.episodes,
+            "episodes": [run["episodes"] for run in runs],
             "pairs_without_users": given.pairs,
         },
         "versions": versions(),

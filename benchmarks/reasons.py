@@ -17,7 +17,7 @@ import re
 from pathlib import Path
 
 import numpy as np
-from real_people import read
+from people_splits import read
 
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.writing import save_preferences
