@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fspo.evaluation.probing import Probe, draw_probes
+from fspo.preferences.opposites import LEAST, opposites
 from fspo.preferences.reading import preference_rows
 from fspo.preferences.records import Preference, Preferences, User
 
@@ -22,6 +23,7 @@ MANY = 16  # shots that those are asked about, too, who have made so many choice
 DRAWS = 1  # of shots and targets, for each person
 STATEMENTS = 6  # pairs of a person that every number of shots is tried on
 ARGUMENTS = 3  # the same, where each is two paragraphs
+COUPLES = 50  # at most, of new people who disagree
 PEOPLE = 100  # at most, who are asked about arguments of a kind
 
 
@@ -31,7 +33,8 @@ class Study(NamedTuple):
     Attributes:
         train: whom to learn from.
         probes: of new people, about what training has seen (`seen`) and what it has not (`unseen`),
-            after up to `SHOTS` shots; and of statements after up to `MANY`, too.
+            after up to `SHOTS` shots; of statements after up to `MANY`, too, and about those over
+            which two new people disagree (`opposed`).
     """
 
     train: Preferences
@@ -61,8 +64,27 @@ def polis(rows: Preferences, generator: np.random.Generator) -> Study:
         for user in test
         if unseen[user] and len(shots := seen[user][:SHOTS]) == SHOTS
     ]
-    probes = {"seen": about_seen, "unseen": about_unseen, f"seen, {MANY} shots": many}
+    probes = {
+        "seen": about_seen,
+        "unseen": about_unseen,
+        f"seen, {MANY} shots": many,
+        "opposed": _of_couples(held_out),
+    }
     return Study(Preferences(train), probes)
+
+
+def _of_couples(held_out: Preferences) -> list[Probe]:
+    """Either of two who disagree, with the same pairs: so no answer is likelier without shots."""
+    generator = np.random.default_rng(0)
+    couples = opposites(held_out, generator)
+    probes = []
+    for place in generator.permutation(len(couples))[:COUPLES]:
+        couple = couples[place]
+        order = generator.permutation(len(couple.preferences))
+        pairs = [couple.preferences[k] for k in order]
+        for user, said in ((couple.one, pairs), (couple.other, [p.reversed() for p in pairs])):
+            probes.append(Probe(User(user), said[: LEAST - 1], said[LEAST - 1 :]))
+    return probes
 
 
 def _paired(

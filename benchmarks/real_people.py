@@ -175,7 +175,8 @@ def measured(
 
 def counts_of(study: str, probes: Sequence[Probe]) -> list[int]:
     """The numbers of shots that these are asked after: the study's, and as many as they have."""
-    return sorted({*PLANS[study].counts, *(len(one.shots) for one in probes)})
+    most = max(len(one.shots) for one in probes)
+    return sorted({most, *(count for count in PLANS[study].counts if count < most)})
 
 
 def _lead(ours: dict[str, list[float]], theirs: dict[str, list[float]]) -> dict[str, Any]:

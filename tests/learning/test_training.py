@@ -340,7 +340,7 @@ def test_couples_who_chose_opposite_ways_take_turns(place: Path) -> None:
         one, other = episodes.episode(2 * turn), episodes.episode(2 * turn + 1)
         for said in (one, other):
             assert tastes[said.user_id].issuperset((p.prompt, p.chosen) for p in said.preferences)
-        back = [Preference(p.prompt, p.rejected, p.chosen) for p in other.preferences]
+        back = [p.reversed() for p in other.preferences]
         mirrored.append(list(one.preferences) == back)
     assert sum(mirrored) == 10
     assert sum(mirrored[:10]) in (7, 8)  # three quarters: from every turn to none, in a line

@@ -10,7 +10,7 @@ import numpy as np
 from fspo.errors import FspoError
 from fspo.learning.tree import EpisodeTree
 from fspo.preferences.opposites import LEAST, Couple, opposites
-from fspo.preferences.records import Episode, Preference, Preferences, without_repetition
+from fspo.preferences.records import Episode, Preferences, without_repetition
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -107,7 +107,7 @@ class EpisodeDataset:
         rows = without_repetition(pairs, self._recipe.shots + 1)
         if not member:
             return Episode(couple.one, rows)
-        return Episode(couple.other, [Preference(p.prompt, p.rejected, p.chosen) for p in rows])
+        return Episode(couple.other, [p.reversed() for p in rows])
 
 
 def training_preferences(preferences: Preferences, split: str) -> Preferences:

@@ -29,6 +29,10 @@ class Preference:
     row: str = field(default="", compare=False, repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
+    def reversed(self) -> Preference:
+        """What somebody who chose the other way would prefer."""
+        return Preference(self.prompt, self.rejected, self.chosen)
+
 
 @dataclass(frozen=True)
 class Episode:
