@@ -6,8 +6,8 @@
 
 DATA has, beside each choice, why it was made (`reason`) and which two arguments it was between
 (`pair_id`). A description is a few of a person's reasons: those nearest in meaning to all of them,
-one after the other, each unlike those before. Reasons of choices that are predicted are among a
-person's reasons, so test users' descriptions serve to compare with, and no method reads them.
+one after the other, each unlike those before. Reasons of choices that are to be predicted are among
+them, so test users' descriptions serve to compare with, and the oracle says nothing here.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=24, help="people to test on")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    made = described(read(given.data), given.people, given.new, given.seed, MiniLM())
+    rows = read(given.data)
+    for user, p in rows:
+        if not {"reason", "pair_id"} <= p.extra.keys():
+            parser.error(f"{p.row}: user {user!r}: no columns reason and pair_id")
+    made = described(rows, given.people, given.new, given.seed, MiniLM())
     save_preferences(made, given.out, "Choices between arguments; people in their own words.")
 
 

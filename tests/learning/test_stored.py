@@ -81,10 +81,13 @@ def test_what_the_log_probs_depend_on_has_files_of_its_own(place: Path) -> None:
     train(recipe(place, "first", store_reference=True))
     for count, changed in enumerate(
         ({"seed": 1}, {"shots": 2}, {"template": "paper"}, {"preferences_per_user": 4},
-         {"adapter": str(place / "first")}), 2,
+         {"opposed": 0.5}, {"opposed": 0.5, "episodes": 16}, {"adapter": str(place / "first")}), 2,
     ):  # fmt: skip
         train(recipe(place, f"other-{count}", store_reference=True, **changed))
         assert len(files(place)) == count
+    bare = {"adapter": str(place / "first"), "reference": "model"}
+    train(recipe(place, "on", store_reference=True, **bare))
+    assert len(files(place)) == count
     other = small_model().requires_grad_(False)
     other.lm_head.weight += 0.1
     other.save_pretrained(place / "model")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class EpisodeDataset:
-    """`recipe.episodes` trees; the i-th depends on the seed and i alone, so a run can resume.
+    """`recipe.episodes` trees; the i-th depends on the recipe and i alone, so a run can resume.
 
     Users take turns in random order. A user with fewer preferences than an episode wants gives a
     shorter one; a user without any for a shot is left out, where there are to be shots.

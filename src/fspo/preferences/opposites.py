@@ -26,9 +26,9 @@ LEAST = 4  # pairs that two users disagree over: fewer say too little of who the
 _APART = 0.5  # how far two responses of a pair are, in standard deviations of all
 _MOST = 4000  # users who are compared with one another
 _AT_ONCE = 4096  # responses, for the sake of memory
-_ROUNDS = (
-    100  # of power iteration: a quarter gave the same couples of Polis, a half one other of 4,254
-)
+# Of power iteration. A quarter gave the same couples on Polis' votes, a half one other of 4,254 on
+# choices between arguments.
+_ROUNDS = 100
 
 Response = tuple[str, str]  # the prompt, and what was answered
 Floats = NDArray[np.float64]
