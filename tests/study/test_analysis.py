@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fspo.evaluation.statistics import binomial_p
@@ -111,6 +111,7 @@ def test_consistency_by_hand():
 
 
 @settings(max_examples=100)
+@example({"a": [1.0], "b": [1.0], "c": [0.0, 1.0]})  # below -1, with 1.25 answers each
 @given(st.dictionaries(st.text(max_size=3), st.lists(st.sampled_from([0.0, 1.0]), max_size=6)))
 def test_consistency_is_a_correlation_or_nothing(outcomes):
     icc = consistency(outcomes).icc

@@ -104,7 +104,8 @@ def consistency(outcomes: Mapping[str, Sequence[float]]) -> Consistency:
 
     `icc = (MSB - MSW) / (MSB + (k - 1) MSW)` and `reliability = 1 - MSW / MSB`, with the mean
     squares between and within people, and `k` answers each (their weighted mean where unequal).
-    nan where there are too few people or answers, or nothing differs.
+    nan where there are too few people or answers, or nothing differs. With fewer than two answers
+    each, the estimate can fall below -1, where it is kept.
     """
     kept = [np.asarray(values, dtype=np.float64) for values in outcomes.values() if len(values)]
     people, total = len(kept), sum(len(values) for values in kept)
@@ -117,7 +118,7 @@ def consistency(outcomes: Mapping[str, Sequence[float]]) -> Consistency:
     if between == 0:
         return Consistency(math.nan, math.nan)
     icc = (between - within) / (between + (each - 1) * within)
-    return Consistency(float(icc), float(1 - within / between))
+    return Consistency(max(-1.0, float(icc)), float(1 - within / between))
 
 
 def failed_too_many(study: Study, items: Sequence[ItemRecord]) -> bool:
