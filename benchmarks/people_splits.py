@@ -80,9 +80,7 @@ def _of_couples(held_out: Preferences) -> list[Probe]:
     probes = []
     for place in generator.permutation(len(couples))[:COUPLES]:
         couple = couples[place]
-        order = generator.permutation(len(couple.preferences))
-        pairs = [couple.preferences[k] for k in order]
-        for user, said in ((couple.one, pairs), (couple.other, [p.reversed() for p in pairs])):
+        for user, said in zip((couple.one, couple.other), couple.drawn(generator), strict=True):
             probes.append(Probe(User(user), said[: LEAST - 1], said[LEAST - 1 :]))
     return probes
 

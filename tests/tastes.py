@@ -47,4 +47,4 @@ def accuracy(predictor, preferences: Preferences, shots: int) -> float:
 
 
 def swapped(preferences: Sequence[Preference]) -> list[Preference]:
-    return [Preference(p.prompt, p.rejected, p.chosen) for p in preferences]
+    return [p.reversed() for p in preferences]

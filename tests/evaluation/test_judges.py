@@ -527,7 +527,7 @@ def test_people_are_compared_with_on_sides_that_a_hash_draws():
         assert item.user == ANN
     always_first = agreement([1.0] * 200, labels)
     assert always_first.kappa == 0.0
-    swapped = Preferences({"ann": [Preference(p.prompt, p.rejected, p.chosen) for p in rows]})
+    swapped = Preferences({"ann": [p.reversed() for p in rows]})
     assert labeled_items(swapped)[1] == [1 - label for label in labels]
 
 

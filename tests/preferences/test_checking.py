@@ -54,7 +54,7 @@ def test_counts_equal_a_comparison_of_all_pairs(by_user: dict[str, list[Preferen
     again = opposite = 0
     for own in by_user.values():
         for number, p in enumerate(own):
-            swapped = Preference(p.prompt, p.rejected, p.chosen)
+            swapped = p.reversed()
             again += p in own[:number]
             opposite += swapped in own[:number] and p not in own[:number]
     prompts = [p.prompt for own in by_user.values() for p in own]

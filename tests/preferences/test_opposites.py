@@ -77,7 +77,7 @@ def two_camps() -> Preferences:
         rows = [Preference("q", a, b) for a, b in zip(left, right, strict=True)]
         turned = [generator.random() < 0.1 for _ in rows]
         by_user[f"{'lr'[person % 2]}{person:02}"] = [
-            Preference(p.prompt, p.rejected, p.chosen) if (person % 2 == 1) != wrong else p
+            p.reversed() if (person % 2 == 1) != wrong else p
             for p, wrong in zip(rows, turned, strict=True)
         ]
     return Preferences(by_user)
@@ -119,7 +119,7 @@ def test_couples_come_from_either_end_and_disagree_along_the_axis() -> None:
 
 def test_of_very_many_people_some_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     there = [Preference("q", f"a{n}", f"b{n}") for n in range(LEAST)]
-    back = [Preference(p.prompt, p.rejected, p.chosen) for p in there]
+    back = [p.reversed() for p in there]
     data = Preferences({f"u{n:02}": there if n % 2 else back for n in range(40)})
     assert len(opposites(data, np.random.default_rng(0))) == 400
     monkeypatch.setattr(module, "_MOST", 20)

@@ -102,12 +102,9 @@ class EpisodeDataset:
         turn, place = divmod(number, len(self._couples))
         order = np.random.default_rng([self._recipe.seed, 7, turn]).permutation(len(self._couples))
         couple = self._couples[order[place]]
-        mixed = np.random.default_rng([self._recipe.seed, 8, number])
-        pairs = [couple.preferences[k] for k in mixed.permutation(len(couple.preferences))]
-        rows = without_repetition(pairs, self._recipe.shots + 1)
-        if not member:
-            return Episode(couple.one, rows)
-        return Episode(couple.other, [p.reversed() for p in rows])
+        said = couple.drawn(np.random.default_rng([self._recipe.seed, 8, number]))[member]
+        user = (couple.one, couple.other)[member]
+        return Episode(user, without_repetition(said, self._recipe.shots + 1))
 
 
 def training_preferences(preferences: Preferences, split: str) -> Preferences:

@@ -48,6 +48,12 @@ class Couple:
     other: str
     preferences: Sequence[Preference]
 
+    def drawn(self, generator: np.random.Generator) -> tuple[list[Preference], list[Preference]]:
+        """The same pairs in the same random order, as `one` and as `other` prefers them."""
+        order = generator.permutation(len(self.preferences))
+        pairs = [self.preferences[place] for place in order]
+        return pairs, [p.reversed() for p in pairs]
+
 
 class Axis(NamedTuple):
     """Where everybody stands on the line on which users differ most.
