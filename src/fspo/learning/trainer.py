@@ -23,6 +23,7 @@ from fspo.errors import FspoError
 from fspo.learning import objectives
 from fspo.learning.batch import passes
 from fspo.learning.checkpoints import load_weights, save_weights
+from fspo.learning.lora import fuse_adapters
 from fspo.learning.policy import reference_weights, shared_with_reference
 from fspo.learning.scoring import causal_model, response_logps
 from fspo.learning.tree import DESCRIBES, EpisodeTree
@@ -37,6 +38,7 @@ class TreeModel(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
+        fuse_adapters(model)
         self.model = model
         self.config = model.config
 
