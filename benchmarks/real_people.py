@@ -30,7 +30,7 @@ from fspo.files import write_json
 from fspo.methods.method import Floats, Predictor
 from fspo.preferences.records import Preference, User
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import Lora, TrainRecipe
+from fspo.recipe import RECIPES, Lora, TrainRecipe, read_recipe
 
 OURS = "FSPO"
 WITHOUT = "DPO without users"
@@ -44,71 +44,60 @@ class Plan(NamedTuple):
         counts: numbers of shots that a target is tried after.
     """
 
-    training: Sequence[Mapping[str, Any]]
+    training: Sequence[TrainRecipe]
     counts: list[int]
 
 
-ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
-POLIS = {"batch_size": 8, "micro_batch_size": 2}
+def shipped(name: str) -> TrainRecipe:
+    """A recipe that comes along."""
+    return read_recipe(TrainRecipe, RECIPES / f"{name}.yaml", {})
+
 
 # Residents disagree about statements: who is who is learned first, then what most people like.
 # Workers agree about most arguments.
 PLANS = {
-    "polis": Plan(
-        [
-            POLIS | {"opposed": 1.0, "episodes": 960, "learning_rate": 2e-3},
-            POLIS | {"opposed": 0.3, "episodes": 800, "learning_rate": 1.5e-3},
-        ],
-        [0, 2, 4, 8],
-    ),
+    "polis": Plan([shipped("fspo-couples"), shipped("fspo-people")], [0, 1, 4, 8]),
     "arguments": Plan(
         [
-            {
-                "episodes": 440,
-                "beta": 0.3,
-                "batch_size": 4,
-                "learning_rate": 1e-3,
-                "lora": Lora(rank=16, alpha=16, last_layers=16),
-            }
+            TrainRecipe(
+                objective="dpo",
+                beta=0.3,
+                shots=SHOTS,
+                episodes=440,
+                batch_size=4,
+                log_every=1,
+                save_every=5,
+                lora=Lora(rank=16, alpha=16, last_layers=16),
+            )
         ],
         [0, 8],
     ),
 }
 
 
-def recipe(out: Path, name: str, training: Mapping[str, Any]) -> TrainRecipe:
-    """How a policy is trained, kept under a name."""
-    return TrainRecipe(
-        data=str(out / "data"),
-        out=str(out / name),
-        objective="dpo",
-        beta=0.1,
-        shots=SHOTS,
-        warmup_steps=5,
-        log_every=1,
-        save_every=5,
-        lora=Lora(rank=16, alpha=16, targets=ATTENTION, last_layers=16),
-    ).model_copy(update=dict(training))
+def placed(recipe: TrainRecipe, out: Path, name: str, **changes: Any) -> TrainRecipe:
+    """A recipe on the study's people, for a policy that is kept under a name."""
+    return recipe.model_copy(update=changes | {"data": str(out / "data"), "out": str(out / name)})
 
 
-def trained_policy(out: Path, runs: Sequence[Mapping[str, Any]]) -> Path:
-    """FSPO, run after run; the bare model is the reference of all."""
+def trained_policy(out: Path, runs: Sequence[TrainRecipe]) -> Path:
+    """FSPO, run after run."""
     from fspo.methods.train import train
 
-    begun: dict[str, Any] = {}
-    for number, training in enumerate(runs, 1):
+    begun: dict[str, str] = {}
+    for number, run in enumerate(runs, 1):
         name = "policy" if number == len(runs) else f"policy-{number}"
-        policy = train(recipe(out, name, {**training, **begun}), resume=True)
-        begun = {"adapter": str(policy), "reference": "model"}
+        policy = train(placed(run, out, name, **begun), resume=True)
+        begun = {"adapter": str(policy)}
     return policy
 
 
-def trained_without_users(out: Path, training: Mapping[str, Any], pairs: int) -> Path:
+def trained_without_users(out: Path, run: TrainRecipe, pairs: int) -> Path:
     """Without shots, it is what everybody likes that is learned."""
     from fspo.methods.train import train
 
-    alone = {"shots": 0, "episodes": pairs, "opposed": 0.0}
-    return train(recipe(out, "policy-without-users", {**training, **alone}), resume=True)
+    alone = placed(run, out, "policy-without-users", shots=0, episodes=pairs, opposed=0.0)
+    return train(alone, resume=True)
 
 
 def vpl_recipe(out: Path) -> TrainRecipe:
@@ -196,6 +185,7 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--policy", type=Path, help="FSPO as trained already, instead")
     parser.add_argument("--pairs", type=int, default=2000, help="for DPO without users")
     parser.add_argument("--kinds", nargs="*", help="which questions, such as unseen; default: all")
     given = parser.parse_args()
@@ -205,7 +195,7 @@ def main() -> None:
     if not (given.out / "data").is_dir():
         save_preferences(study.train, given.out / "data", "Real people's choices, to learn from.")
     runs = PLANS[given.study].training
-    policies = {OURS: trained_policy(given.out, runs)}
+    policies = {OURS: given.policy or trained_policy(given.out, runs)}
     if given.pairs:
         policies[WITHOUT] = trained_without_users(given.out, runs[-1], given.pairs)
     policies["VPL"] = train(vpl_recipe(given.out), resume=True)
@@ -214,7 +204,7 @@ def main() -> None:
         "training": {
             "people": len(study.train.by_user),
             "choices": len(study.train),
-            "episodes": [run["episodes"] for run in runs],
+            "episodes": [run.episodes for run in runs],
             "pairs_without_users": given.pairs,
         },
         "versions": versions(),

@@ -108,6 +108,12 @@ class TrainRecipe(Section):
     opposed: float = Field(
         0.0, ge=0, le=1, description="share of episodes, most of them early, of users who disagree"
     )
+    imputed: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the other episodes whose pairs are what their users would choose",
+    )
     batch_size: int = Field(2, ge=1, description="episodes in an optimizer step, on each process")
     micro_batch_size: int = Field(1, ge=1, description="episodes in one forward pass")
     micro_batch_tokens: int | None = Field(

@@ -81,7 +81,8 @@ def test_what_the_log_probs_depend_on_has_files_of_its_own(place: Path) -> None:
     train(recipe(place, "first", store_reference=True))
     for count, changed in enumerate(
         ({"seed": 1}, {"shots": 2}, {"template": "paper"}, {"preferences_per_user": 4},
-         {"opposed": 0.5}, {"opposed": 0.5, "episodes": 16}, {"adapter": str(place / "first")}), 2,
+         {"opposed": 0.5}, {"opposed": 0.5, "episodes": 16}, {"imputed": 0.5},
+         {"adapter": str(place / "first")}), 2,
     ):  # fmt: skip
         train(recipe(place, f"other-{count}", store_reference=True, **changed))
         assert len(files(place)) == count

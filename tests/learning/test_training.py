@@ -349,3 +349,18 @@ def test_couples_who_chose_opposite_ways_take_turns(place: Path) -> None:
     alike = Preferences({"a": data.by_user["u1"], "b": data.by_user["u3"]}, source="mine")
     with pytest.raises(FspoError, match="opposed: mine: no two users disagree over 4 pairs"):
         EpisodeDataset(alike, byte_tokenizer(), settings)
+
+
+def test_a_share_of_the_episodes_holds_what_their_users_would_choose(place: Path) -> None:
+    settings = recipe(place, "imputed", imputed=0.5, episodes=40, shots=3)
+    data = training_preferences(load_preferences(settings.data), "train")
+    episodes = EpisodeDataset(data, byte_tokenizer(), settings)
+    own = EpisodeDataset(data, byte_tokenizer(), settings.model_copy(update={"imputed": 0.0}))
+    imputed = [episodes.episode(index) != own.episode(index) for index in range(40)]
+    assert imputed == [False, True] * 20
+    for index in range(40):
+        assert episodes.episode(index).user_id == own.episode(index).user_id
+
+    strangers = Preferences({"a": data.by_user["u1"][:2], "b": data.by_user["u2"][2:4]})
+    unsure = EpisodeDataset(strangers, byte_tokenizer(), settings)
+    assert {len(unsure.episode(index).preferences) for index in range(4)} == {2}

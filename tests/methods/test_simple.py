@@ -17,6 +17,7 @@ from fspo.llm.pretend import pretend_embedder
 from fspo.methods import simple, vectors
 from fspo.methods.factors import Factors
 from fspo.methods.simple import EmbeddingLogistic, Longer, Majority, Nearest
+from fspo.preferences.logistic import fit_logistic
 from fspo.preferences.records import Preference, Preferences
 
 
@@ -66,7 +67,7 @@ def test_an_embedder_is_asked_for_each_text_once():
 )
 def test_the_logistic_fit_is_where_its_gradient_is_zero(rows, offsets, l2, count):
     rows, offsets = rows[:count], offsets[:count]
-    weights = vectors.fit_logistic(rows, l2, offsets)
+    weights = fit_logistic(rows, l2, offsets)
     at = torch.tensor(weights, requires_grad=True)
     h = torch.tensor(rows) @ at + torch.tensor(offsets)
     (torch.nn.functional.softplus(-h).sum() + l2 / 2 * at.square().sum()).backward()
@@ -75,7 +76,7 @@ def test_the_logistic_fit_is_where_its_gradient_is_zero(rows, offsets, l2, count
 
 def test_the_logistic_fit_of_one_row_by_hand():
     # w = sigmoid(-w) / l2: at w = 1, l2 is sigmoid(-1)
-    (weight,) = vectors.fit_logistic(np.array([[1.0]]), l2=1 / (1 + math.e))
+    (weight,) = fit_logistic(np.array([[1.0]]), l2=1 / (1 + math.e))
     assert weight == pytest.approx(1.0)
 
 

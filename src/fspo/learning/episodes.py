@@ -9,6 +9,7 @@ import numpy as np
 
 from fspo.errors import FspoError
 from fspo.learning.tree import EpisodeTree
+from fspo.preferences.imputing import Imputed
 from fspo.preferences.opposites import LEAST, Couple, opposites
 from fspo.preferences.records import Episode, Preferences, without_repetition
 
@@ -44,6 +45,11 @@ class EpisodeDataset:
                 "prompts; there is nothing to learn a user's taste from"
             )
         self._couples = self._opposites() if recipe.opposed else []
+        self._imputed = (
+            Imputed(preferences, np.random.default_rng([recipe.seed, 9]))
+            if recipe.imputed
+            else None
+        )
 
     def __len__(self) -> int:
         return self._recipe.episodes
@@ -64,6 +70,9 @@ class EpisodeDataset:
         Where it says `opposed`, that share of all turns, most of them early, is for couples of
         users who chose opposite ways (`opposites.py`): one after the other, with the same pairs in
         the same order.
+
+        Where it says `imputed`, that share of all others has pairs that the user was not asked
+        about, as the user would choose (`imputing.py`); but for users of whom that is not known.
         """
         turn, member = divmod(index, 2)
         before = self._opposed_turns(turn)
@@ -75,7 +84,15 @@ class EpisodeDataset:
         order = np.random.default_rng([self._recipe.seed, turn]).permutation(len(self.users))
         first = order[order % together == 0][place]
         user = self.users[min(first + member, len(self.users) - 1)]
-        return self._preferences.draw(user, self._recipe.shots + 1, [self._recipe.seed, drawn])
+        return self._own_episode(user, drawn)
+
+    def _own_episode(self, user: str, number: int) -> Episode:
+        seed, most, share = self._recipe.seed, self._recipe.shots + 1, self._recipe.imputed
+        if self._imputed and int((number + 1) * share) > int(number * share):
+            episode = self._imputed.draw(user, most, [seed, 9, number])
+            if len(episode.preferences) >= min(2, most):
+                return episode
+        return self._preferences.draw(user, most, [seed, number])
 
     def _opposites(self) -> list[Couple]:
         found = opposites(self._preferences, np.random.default_rng([self._recipe.seed, 6]))

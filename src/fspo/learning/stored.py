@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 Price = Callable[[Sequence[EpisodeTree]], "Sequence[Tensor]"]
 
 _KEPT_EVERY = 64  # episodes; what was priced since is lost if the process is killed
-_DEPENDS_ON = ("model", "template", "shots", "paired", "opposed", "max_length", "seed")
+_DEPENDS_ON = (
+    "model",
+    "template",
+    "shots",
+    "paired",
+    "opposed",
+    "imputed",
+    "max_length",
+    "seed",
+)
 
 
 class StoredReference:

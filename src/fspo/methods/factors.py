@@ -1,25 +1,18 @@
-"""Collaborative filtering: what users with the same choices preferred, without reading a word."""
+"""Collaborative filtering as a predictor: it knows who chose what, and reads not a word."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fspo.methods.vectors import Floats, fit_logistic, training_rows
+from fspo.preferences.factors import ResponseFactors
+from fspo.preferences.logistic import Floats
 from fspo.preferences.records import Preference, Preferences, User
 
 
 class Factors:
-    """A bias and a few factors for each response that training users judged.
-
-    User u prefers c to r with log-odds `h = b[c] - b[r] + (v[c] - v[r]).u`: matrix factorization
-    (Koren, Bell and Volinsky, 2009, equation 4) with the logistic loss on pairs of BPR (Rendle et
-    al., arXiv 1205.2618, section 4.1). `-log sigmoid(h)`, summed, is minimized beside
-    `l2 / 2 (|b|^2 + |v|^2 + |u|^2)`; a new user's factors are fitted to the shots, b and v as they
-    are. A response that training users never judged adds nothing.
-    """
+    """What a bias and a few factors of each response foretell; without shots, the biases alone."""
 
     name = "factors"
 
@@ -30,78 +23,11 @@ class Factors:
         factors: int = 1,
         l2: float = 1.0,
     ) -> None:
-        """Fits the responses' biases and factors.
-
-        Args:
-            training: other users' preferences.
-            generator: where the factors start from.
-            factors: how many.
-            l2: strength of the penalty; at 1, a standard normal prior.
-
-        Raises:
-            FspoError: if there are no preferences.
-        """
-        rows = training_rows(training)
-        self._l2 = l2
-        self._places: dict[tuple[str, str], int] = {}
-        for p in rows:
-            self._places.setdefault((p.prompt, p.chosen), len(self._places))
-            self._places.setdefault((p.prompt, p.rejected), len(self._places))
-        numbers = {user: number for number, user in enumerate(training.by_user)}
-        users = np.array([numbers[user] for user, _ in training])
-        pairs = self._pairs(rows)
-        start = generator.normal(0, 0.1, (len(self._places) + len(numbers), factors))
-        fitted = _fit(pairs, users, start, len(self._places), l2)
-        # A last row of zeros stands for every response that was not seen.
-        self._biases, self._factors = np.append(fitted[0], 0.0), np.pad(fitted[1], ((0, 1), (0, 0)))
+        """As `ResponseFactors`, which is fitted here."""
+        self._fitted = ResponseFactors(training, generator, factors, l2)
 
     def log_odds(
         self, shots: Sequence[Preference], targets: Sequence[Preference], user: User
     ) -> Floats:
-        """Float64 (targets,); by the responses' biases alone without shots."""
-        bias, rows = self._differences(shots)
-        own = fit_logistic(rows, self._l2, bias)
-        bias, rows = self._differences(targets)
-        return bias + rows @ own
-
-    def _differences(self, preferences: Sequence[Preference]) -> tuple[Floats, Floats]:
-        """Of the biases, (preferences,), and of the factors, (preferences, factors)."""
-        chosen, rejected = self._pairs(preferences).T
-        return (
-            self._biases[chosen] - self._biases[rejected],
-            self._factors[chosen] - self._factors[rejected],
-        )
-
-    def _pairs(self, preferences: Sequence[Preference]) -> NDArray[np.int64]:
-        """The places of chosen and rejected, (preferences, 2)."""
-        unseen = len(self._places)
-        places = [
-            [self._places.get((p.prompt, text), unseen) for text in (p.chosen, p.rejected)]
-            for p in preferences
-        ]
-        return np.array(places, dtype=np.int64).reshape(-1, 2)
-
-
-def _fit(
-    pairs: NDArray[np.int64], users: NDArray[np.int64], start: Floats, responses: int, l2: float
-) -> tuple[Floats, Floats]:
-    """Biases (responses,) and factors (responses, factors); `start` has responses, then users."""
-    import torch
-    from torch.nn.functional import softplus
-
-    chosen, rejected = torch.from_numpy(pairs).unbind(1)
-    who = torch.from_numpy(users) + responses
-    biases = torch.zeros(responses, dtype=torch.float64, requires_grad=True)
-    factors = torch.tensor(start, requires_grad=True)
-    optimizer = torch.optim.LBFGS([biases, factors], max_iter=300, line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        taste = ((factors[chosen] - factors[rejected]) * factors[who]).sum(1)
-        losses = softplus(-(biases[chosen] - biases[rejected] + taste)).sum()
-        value = losses + l2 / 2 * (biases.square().sum() + factors.square().sum())
-        value.backward()
-        return value
-
-    optimizer.step(loss)
-    return biases.detach().numpy(), factors.detach()[:responses].numpy()
+        """Float64 (targets,); `user` is not looked at."""
+        return self._fitted.log_odds(self._fitted.of_user(shots), targets)

@@ -18,13 +18,13 @@ from fspo.methods.vectors import (
     Floats,
     Sample,
     draw_samples,
-    fit_logistic,
     hold_out,
     log_loss,
     remembered,
     responses,
     training_rows,
 )
+from fspo.preferences.logistic import fit_logistic
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.synthesis.embedding import Embedder
 

@@ -1,0 +1,103 @@
+"""What users would have chosen between responses that they were not asked about.
+
+A person's choices are few, and a quarter of them goes against what the same person chooses
+otherwise. Collaborative filtering, fitted to everybody's, says what a user would choose between any
+two responses to a prompt that others have judged. Where it is sure, its word is a label that holds
+no chance: what everybody likes and who is who can be learned from far fewer of these.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fspo.preferences.factors import ResponseFactors
+from fspo.preferences.logistic import Floats
+from fspo.preferences.records import Episode, Preference, Preferences, without_repetition
+
+_SURE = 1.0  # log-odds of the likelier choice, at least: 73%
+_CANDIDATES = 64  # pairs that are looked at for each that is wanted
+
+Ints = NDArray[np.int64]
+
+
+class Imputed:
+    """Training users' choices between any responses to the same prompt that training users judged.
+
+    Every other pair is one over which it matters who the user is: there the user's own taste
+    weighs more than what everybody likes. (Of all pairs few are so, and what is common to all
+    would be all that is learned.)
+    """
+
+    def __init__(self, preferences: Preferences, generator: np.random.Generator) -> None:
+        """Fits the factors.
+
+        Args:
+            preferences: the training users'.
+            generator: where the factors start from.
+
+        Raises:
+            FspoError: if there are no preferences.
+        """
+        self._fitted = ResponseFactors(preferences, generator)
+        self._users = {
+            user: self._fitted.of_user(rows) for user, rows in preferences.by_user.items()
+        }
+        of_prompt: dict[str, list[int]] = defaultdict(list)
+        for place, (prompt, _) in enumerate(self._fitted.responses):
+            of_prompt[prompt].append(place)
+        # Each response with where the others to its prompt stand in one array.
+        self._order: Ints = np.array([p for own in of_prompt.values() for p in own], np.int64)
+        self._starts = np.zeros(len(self._order), np.int64)
+        self._counts = np.zeros(len(self._order), np.int64)
+        start = 0
+        for own in of_prompt.values():
+            self._starts[own], self._counts[own] = start, len(own)
+            start += len(own)
+
+    def draw(self, user: str, most: int, seed: int | Sequence[int]) -> Episode:
+        """Up to `most` pairs, no prompt twice or else no response twice, as the user would choose.
+
+        Args:
+            user: one of the training users.
+            most: how many at most.
+            seed: what is drawn depends on it.
+        """
+        generator = np.random.default_rng(seed)
+        one, other = self._candidates(most * _CANDIDATES, generator)
+        common = self._fitted.biases[one] - self._fitted.biases[other]
+        own: Floats = (self._fitted.factors[one] - self._fitted.factors[other]) @ self._users[user]
+        sure = np.abs(common + own) >= _SURE
+        personal = sure & (np.abs(own) >= np.maximum(_SURE, np.abs(common)))
+        places = _alternating(np.flatnonzero(personal), np.flatnonzero(sure))
+        rows = [
+            self._preference(int(one[k]), int(other[k]), float(common[k] + own[k])) for k in places
+        ]
+        kept = without_repetition(rows, most)
+        # In another order: whether a pair is personal is not to be read off its place.
+        return Episode(user, [kept[k] for k in generator.permutation(len(kept))])
+
+    def _candidates(self, count: int, generator: np.random.Generator) -> tuple[Ints, Ints]:
+        """Pairs of different responses to the same prompt."""
+        one = generator.integers(len(self._order), size=count)
+        drawn = generator.random(count) * self._counts[one]
+        other = self._order[self._starts[one] + drawn.astype(np.int64)]
+        differ = one != other
+        return one[differ], other[differ]
+
+    def _preference(self, one: int, other: int, log_odds: float) -> Preference:
+        if log_odds < 0:
+            one, other = other, one
+        prompt, chosen = self._fitted.responses[one]
+        return Preference(prompt, chosen, self._fitted.responses[other][1])
+
+
+def _alternating(first: Ints, second: Ints) -> list[int]:
+    """Of both in turns, each once; when one has no more, what is left of the other."""
+    longest = max(len(first), len(second))
+    both = np.full((longest, 2), -1, np.int64)
+    both[: len(first), 0], both[: len(second), 1] = first, second
+    return list(dict.fromkeys(place for place in both.ravel().tolist() if place >= 0))

@@ -1,0 +1,115 @@
+"""Imputed choices: against the factors' own word, and against users whose taste is known."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fspo import Preference, Preferences
+from fspo.errors import FspoError
+from fspo.preferences import imputing
+from fspo.preferences.factors import ResponseFactors
+from fspo.preferences.imputing import Imputed
+
+KINDS = ("good and warm", "good and cold", "bad and warm", "bad and cold")
+TEXTS = {f"{kind} {number}": kind for kind in KINDS for number in range(5)}
+
+
+def utility(user: str, text: str) -> float:
+    """Everybody likes what is good; some like it warm and some cold, half as much again."""
+    kind = TEXTS[text]
+    return 2.0 * kind.startswith("good") + 3.0 * (kind.endswith("warm") == user.startswith("warm"))
+
+
+def people(count: int = 60, pairs: int = 10, seed: int = 0) -> Preferences:
+    generator = np.random.default_rng(seed)
+    by_user = {}
+    for number in range(count):
+        user = f"{('warm', 'cold')[number % 2]} {number}"
+        own = []
+        while len(own) < pairs:
+            one, other = (str(text) for text in generator.choice(list(TEXTS), 2, replace=False))
+            gap = utility(user, one) - utility(user, other)
+            if gap:
+                own.append(Preference("Which?", *((one, other) if gap > 0 else (other, one))))
+        by_user[user] = own
+    return Preferences(by_user, source="mine")
+
+
+EVERYBODY = people()
+
+
+@cache
+def imputed() -> Imputed:
+    return Imputed(EVERYBODY, np.random.default_rng(0))
+
+
+@cache
+def fitted() -> ResponseFactors:
+    return ResponseFactors(EVERYBODY, np.random.default_rng(0))
+
+
+def test_users_choose_as_their_taste_says() -> None:
+    right, contested, new = [], [], []
+    for number, user in enumerate(EVERYBODY.by_user):
+        asked = {frozenset((p.chosen, p.rejected)) for p in EVERYBODY.by_user[user]}
+        for p in imputed().draw(user, 8, number).preferences:
+            right.append(utility(user, p.chosen) > utility(user, p.rejected))
+            contested.append(TEXTS[p.chosen].split()[2] != TEXTS[p.rejected].split()[2])
+            new.append(frozenset((p.chosen, p.rejected)) not in asked)
+    assert np.mean(right) > 0.97
+    assert np.mean(new) > 0.8
+    assert np.mean(contested) > 0.65  # 0.53 of all pairs
+
+
+@given(st.integers(0, 59), st.integers(1, 12), st.integers(0, 10**6))
+def test_labels_are_the_factors_where_they_are_sure(number: int, most: int, seed: int) -> None:
+    user = list(EVERYBODY.by_user)[number]
+    said = imputed().draw(user, most, seed).preferences
+    own = fitted().of_user(EVERYBODY.by_user[user])
+    assert all(fitted().log_odds(own, said) >= imputing._SURE - 1e-9)
+    texts = [text for p in said for text in (p.chosen, p.rejected)]
+    assert len(set(texts)) == len(texts)
+    assert 0 < len(said) <= most
+    assert said == imputed().draw(user, most, seed).preferences
+
+
+def test_half_of_the_pairs_depend_on_who_the_user_is() -> None:
+    share = []
+    for user in EVERYBODY.by_user:
+        said = imputed().draw(user, 6, 1).preferences
+        common = fitted().log_odds(np.zeros(1), said)
+        own = fitted().log_odds(fitted().of_user(EVERYBODY.by_user[user]), said) - common
+        share.append(np.mean(np.abs(own) >= np.abs(common)))
+    assert 0.5 <= np.mean(share) < 1
+
+
+def test_responses_are_compared_within_a_prompt_and_lonely_pairs_stay_as_they_are() -> None:
+    taste = {"tea": "coffee", "cake": "pie", "sun": "rain"}
+    by_user = {
+        f"u{number}": [
+            Preference(f"{good}?", *((good, bad) if number % 2 else (bad, good)))
+            for good, bad in taste.items()
+        ]
+        for number in range(20)
+    }
+    of_all = Imputed(Preferences(by_user), np.random.default_rng(0))
+    for user, own in by_user.items():
+        said = of_all.draw(user, 3, 0).preferences
+        assert sorted(p.prompt for p in said) == ["cake?", "sun?", "tea?"]
+        assert set(said) == set(own)
+
+
+def test_of_whom_nothing_is_sure_there_is_nothing() -> None:
+    by_user = {f"u{n}": [Preference("?", *(("a", "b") if n % 2 else ("b", "a")))] for n in range(2)}
+    of_both = Imputed(Preferences(by_user), np.random.default_rng(0))
+    assert of_both.draw("u0", 4, 0).preferences == []
+
+
+def test_without_preferences_there_is_nothing_to_fit_on() -> None:
+    with pytest.raises(FspoError, match="mine: there is nothing to fit on"):
+        Imputed(Preferences({}, source="mine"), np.random.default_rng(0))
