@@ -6,7 +6,8 @@
 `polis` takes votes on statements (a pair is one that a participant agreed with and one that the
 same participant disagreed with), `arguments` choices between two arguments in debates. Training
 sees other people, and neither the unseen statements nor the unseen debates. DATA is a folder in our
-format; training is resumed where it was, and the result is printed as JSON.
+format; training and the policies' answers are resumed where they were, and the result is printed as
+JSON.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from people_splits import SHOTS, STUDIES, Study, read
 
 from fspo.console import say
 from fspo.evaluation.evaluate import versions
+from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.probing import Gaps, Probe, hits, probe
 from fspo.evaluation.statistics import paired_difference
 from fspo.evaluation.summaries import accuracy, by_user, known
@@ -30,7 +32,7 @@ from fspo.files import write_json
 from fspo.methods.method import Floats, Predictor
 from fspo.preferences.records import Preference, User
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import RECIPES, Lora, TrainRecipe, read_recipe
+from fspo.recipe import RECIPES, EvaluateRecipe, Lora, TrainRecipe, read_recipe
 
 OURS = "FSPO"
 WITHOUT = "DPO without users"
@@ -115,16 +117,24 @@ def vpl_recipe(out: Path) -> TrainRecipe:
     )
 
 
-def predictors(study: Study, out: Path, policies: Mapping[str, Path]) -> Iterator[Predictor]:
-    """Simple baselines and GPO, fitted to the training people, then the policies."""
+def predictors(
+    study: Study, out: Path, policies: Mapping[str, Path]
+) -> Iterator[tuple[Predictor, Kept | None]]:
+    """Simple baselines and GPO, fitted to the training people, then the policies.
+
+    What a policy says takes long, and is kept.
+    """
     from fspo.methods.baselines import NAMES, baselines
     from fspo.methods.build import methods, trained
-    from fspo.recipe import EvaluateRecipe
 
-    yield from baselines(NAMES, study.train, seed=0)
-    named = [f"{name}={folder}" for name, folder in policies.items()]
-    for predictor in methods(trained(named), [], EvaluateRecipe()):
-        yield ForAnybody(predictor) if predictor.name == WITHOUT else predictor
+    for baseline in baselines(NAMES, study.train, seed=0):
+        yield baseline, None
+    compared = trained([f"{name}={folder}" for name, folder in policies.items()])
+    settings = EvaluateRecipe()
+    depends = dependencies(compared, settings)
+    for predictor in methods(compared, [], settings):
+        kept = Kept(out / "kept", predictor.name, depends(predictor.name))
+        yield ForAnybody(predictor) if predictor.name == WITHOUT else predictor, kept
 
 
 class ForAnybody:
@@ -213,10 +223,10 @@ def main() -> None:
     asked_of = {k: own for k, own in study.probes.items() if not given.kinds or k in given.kinds}
     counts = {kind: counts_of(given.study, own) for kind, own in asked_of.items()}
     gaps: dict[str, dict[str, list[Gaps]]] = {kind: {} for kind in asked_of}
-    for predictor in predictors(study, given.out, policies):
+    for predictor, kept in predictors(study, given.out, policies):
         say(predictor.name)
         for kind, asked in asked_of.items():
-            gaps[kind][predictor.name] = probe(predictor, asked, counts[kind])
+            gaps[kind][predictor.name] = probe(predictor, asked, counts[kind], kept)
     for kind, own in gaps.items():
         results[kind] = measured(asked_of[kind], own, counts[kind])
     write_json(given.out / "results.json", results)
