@@ -98,8 +98,8 @@ def trained_without_users(out: Path, run: TrainRecipe, pairs: int) -> Path:
     """Without shots, it is what everybody likes that is learned."""
     from fspo.methods.train import train
 
-    alone = placed(run, out, "policy-without-users", shots=0, episodes=pairs, opposed=0.0)
-    return train(alone, resume=True)
+    changes = {"shots": 0, "episodes": pairs, "opposed": 0.0, "imputed": 0.0}
+    return train(placed(run, out, "policy-without-users", **changes), resume=True)
 
 
 def vpl_recipe(out: Path) -> TrainRecipe:
