@@ -122,10 +122,11 @@ def check_researcher(running, text):
 
 
 def test_template_syntax_is_text(start, definition, walk_in):
-    running = start(hostile(definition, "{{ 7 * 7 }}"))
+    # A product that no random token holds: 49 was in one of five.
+    running = start(hostile(definition, "{{ 20000001 * 30000001 }}"))
     html = walk_in(running).client.get("/").text
-    assert "{{ 7 * 7 }}" in html
-    assert "49" not in html
+    assert "{{ 20000001 * 30000001 }}" in html
+    assert str(20000001 * 30000001) not in html
 
 
 @settings(max_examples=200)
