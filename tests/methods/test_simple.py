@@ -17,6 +17,7 @@ from fspo.llm.pretend import pretend_embedder
 from fspo.methods import simple, vectors
 from fspo.methods.factors import Factors
 from fspo.methods.simple import EmbeddingLogistic, Longer, Majority, Nearest
+from fspo.preferences.factors import ResponseFactors
 from fspo.preferences.logistic import fit_logistic
 from fspo.preferences.records import Preference, Preferences
 
@@ -29,7 +30,7 @@ def made_of(training: Preferences, embedder=cold_or_hot) -> list:
     return [
         Majority(training),
         Longer(training),
-        Factors(training, rng()),
+        Factors(ResponseFactors(training, rng())),
         Nearest(training, embedder, rng()),
         EmbeddingLogistic(training, embedder, rng(), population=False),
         EmbeddingLogistic(training, embedder, rng(), population=True),
@@ -217,8 +218,8 @@ def test_the_shots_shift_the_populations_weights():
 
 
 def test_factors_are_where_the_penalized_loss_is_least():
-    predictor = Factors(TRAINING, rng(), factors=1, l2=0.5)
-    again = Factors(TRAINING, rng(5), factors=1, l2=0.5)
+    predictor = Factors(ResponseFactors(TRAINING, rng(), factors=1, l2=0.5))
+    again = Factors(ResponseFactors(TRAINING, rng(5), factors=1, l2=0.5))
     rows = NEW.by_user["user 0"]
     # From another start the factor may be mirrored, which changes no prediction.
     one, other = (p.log_odds(rows[:4], rows[4:], NOBODY) for p in (predictor, again))
@@ -271,7 +272,7 @@ def test_nothing_to_fit_on_is_said(place):
     makers = [
         lambda p: Majority(p),
         lambda p: Longer(p),
-        lambda p: Factors(p, rng()),
+        lambda p: Factors(ResponseFactors(p, rng())),
         lambda p: Nearest(p, cold_or_hot, rng()),
         lambda p: EmbeddingLogistic(p, cold_or_hot, rng(), population=False),
         lambda p: EmbeddingLogistic(p, cold_or_hot, rng(), population=True),

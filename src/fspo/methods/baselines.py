@@ -70,6 +70,7 @@ def baselines(names: Sequence[str], training: Preferences, seed: int) -> Iterato
     from fspo.methods.gpo import train_gpo
     from fspo.methods.simple import EmbeddingLogistic, Longer, Majority, Nearest
     from fspo.methods.vectors import Remembered, remembered
+    from fspo.preferences.factors import ResponseFactors
     from fspo.synthesis.embedding import MiniLM
 
     def draw() -> np.random.Generator:
@@ -87,7 +88,7 @@ def baselines(names: Sequence[str], training: Preferences, seed: int) -> Iterato
         "logistic, population and shots": lambda: EmbeddingLogistic(
             training, embed(), draw(), True
         ),
-        "factors": lambda: Factors(training, draw()),
+        "factors": lambda: Factors(ResponseFactors(training, draw())),
         "GPO": lambda: train_gpo(training, embed(), seed),
     }
     for name in names:

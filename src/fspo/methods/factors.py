@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from fspo.preferences.factors import ResponseFactors
 from fspo.preferences.logistic import Floats
-from fspo.preferences.records import Preference, Preferences, User
+from fspo.preferences.records import Preference, User
 
 
 class Factors:
@@ -16,15 +14,8 @@ class Factors:
 
     name = "factors"
 
-    def __init__(
-        self,
-        training: Preferences,
-        generator: np.random.Generator,
-        factors: int = 1,
-        l2: float = 1.0,
-    ) -> None:
-        """As `ResponseFactors`, which is fitted here."""
-        self._fitted = ResponseFactors(training, generator, factors, l2)
+    def __init__(self, fitted: ResponseFactors) -> None:
+        self._fitted = fitted
 
     def log_odds(
         self, shots: Sequence[Preference], targets: Sequence[Preference], user: User

@@ -31,9 +31,8 @@ from fspo.methods.vectors import (
     draw_samples,
     hold_out,
     remembered,
-    training_rows,
 )
-from fspo.preferences.records import Preference, Preferences, User
+from fspo.preferences.records import Preference, Preferences, User, training_rows
 from fspo.synthesis.embedding import Embedder
 
 if TYPE_CHECKING:

@@ -22,10 +22,9 @@ from fspo.methods.vectors import (
     log_loss,
     remembered,
     responses,
-    training_rows,
 )
 from fspo.preferences.logistic import fit_logistic
-from fspo.preferences.records import Preference, Preferences, User
+from fspo.preferences.records import Preference, Preferences, User, training_rows
 from fspo.synthesis.embedding import Embedder
 
 PRIOR_VOTES = (2.0, 8.0, 32.0, 128.0)  # beside a pair's own

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fspo.errors import FspoError
 from fspo.preferences.records import Preference, Preferences
 from fspo.synthesis.embedding import Embedder, Vectors
 
@@ -105,18 +104,6 @@ def hold_out(
         if targets:
             samples.append(Sample(user, shots, targets))
     return training, samples
-
-
-def training_rows(preferences: Preferences) -> list[Preference]:
-    """Every row, whoever's.
-
-    Raises:
-        FspoError: if there are none: a predictor has nothing to be fitted on.
-    """
-    rows = [preference for _, preference in preferences]
-    if not rows:
-        raise FspoError(f"{preferences.source or 'preferences'}: there is nothing to fit on")
-    return rows
 
 
 def responses(preferences: Iterable[Preference]) -> list[str]:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fspo.errors import FspoError
 from fspo.preferences.logistic import Floats, fit_logistic
-from fspo.preferences.records import Preference, Preferences
+from fspo.preferences.records import Preference, Preferences, training_rows
 
 
 class ResponseFactors:
@@ -45,9 +44,7 @@ class ResponseFactors:
         Raises:
             FspoError: if there are no preferences.
         """
-        rows = [p for _, p in training]
-        if not rows:
-            raise FspoError(f"{training.source or 'preferences'}: there is nothing to fit on")
+        rows = training_rows(training)
         self._l2 = l2
         self._places: dict[tuple[str, str], int] = {}
         for p in rows:

@@ -151,3 +151,15 @@ def without_repetition(
             responses |= {row.chosen, row.rejected}
             drawn.append(row)
     return drawn
+
+
+def training_rows(preferences: Preferences) -> list[Preference]:
+    """Every row, whoever's.
+
+    Raises:
+        FspoError: if there are none: a predictor has nothing to be fitted on.
+    """
+    rows = [preference for _, preference in preferences]
+    if not rows:
+        raise FspoError(f"{preferences.source or 'preferences'}: there is nothing to fit on")
+    return rows
