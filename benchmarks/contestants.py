@@ -3,13 +3,15 @@
     python benchmarks/contestants.py "fspo chain" --shots 8 --words 48 --steps 3 --batch 1
 
 Same model, LoRA, dtype, objective and texts for all. TRL gets every pair as it would be written for
-it: the shots and the question as prompt, and the two responses. What is printed is JSON.
+it: the shots and the question as prompt, and the two responses. Each runs as it comes: `fspo train`
+asks PyTorch for huge pages, and so do its contestants here. What is printed is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -258,6 +260,7 @@ def main() -> None:
     who, what = (given.name + " chain").split()[:2]
     sizes = (given.shots, given.words, given.steps, given.batch)
     if who == "fspo":
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as `fspo train` does
         measured = run_fspo(what, *sizes)
     else:
         template = "paper" if what == "paper" else "chain"

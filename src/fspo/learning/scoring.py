@@ -140,13 +140,18 @@ def _frozen_head_logp(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
     """`_logp` that keeps no logits for the backward pass, for a head that does not learn.
 
     A row's log-prob depends on that row alone, so its gradient with respect to the row can be taken
-    at once; what comes back later is one number for each row, to multiply it with.
+    at once; what comes back later is one number for each row, to multiply it with. By its logits it
+    is 1 at the target, less the probabilities, which take the place of the log-probs in memory.
     """
     import torch
 
     with torch.enable_grad():
         row = hidden.detach().requires_grad_()
-        logp = _logp(row, targets, head)
-        (slope,) = torch.autograd.grad(logp.sum(), row)
+        logits = head(row)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    of_all = logits.detach().log_softmax(1)
+    logp = of_all.gather(1, targets[:, None])[:, 0]
+    fall = of_all.exp_().scatter_add_(1, targets[:, None], -torch.ones_like(logp)[:, None])
+    slope = torch.autograd.grad(logits, row, fall)[0].neg_()
     # Equal to logp in value, and to slope in its derivative by hidden.
-    return logp.detach() + ((hidden - hidden.detach()) * slope).sum(1)
+    return logp + ((hidden - hidden.detach()) * slope).sum(1)
