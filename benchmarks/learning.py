@@ -5,7 +5,8 @@
 DATA is a folder whose users are split, such as `fspo synthesize reviews` makes. Each contestant is
 trained for as long, on the same machine, with the same model, LoRA, objective and learning rate,
 one after the other, each in a process of its own. The clock stands still while accuracy is
-measured: how often the implicit reward of what a new user chose is the higher one, after 8 shots.
+measured: how often the implicit reward of what a new user chose is the higher one, of two pairs
+after the same 8 shots.
 Users side by side in the data take turns together, as with `paired: true`.
 """
 
@@ -35,8 +36,8 @@ SHOTS = 8
 BETA = 0.1
 RATE = 1e-3
 ENDLESS = 100_000  # episodes: time ends a run, not data
-MARKS = 8  # how often accuracy is measured
-DRAWS = 2  # of each new user's shots
+MARKS = 6  # how often accuracy is measured
+ASKED = 2  # pairs of each new user, after the same shots
 LORA = Lora(rank=16, alpha=16, targets=["q_proj", "k_proj", "v_proj", "o_proj"], last_layers=16)
 
 
@@ -59,14 +60,15 @@ def recipe(template: str, batch: int) -> TrainRecipe:
 
 
 def held_out(data: Path, tokenizer: Any, template: str) -> list[EpisodeTree]:
-    """New users' episodes as a contestant knows them; the last target of each is asked about."""
+    """New users' shots as a contestant reads them, and the pairs that it is asked about."""
+    from fspo.learning.probes import probe_trees
+
     preferences = load_preferences(data)
-    users = sorted(u for u in preferences.by_user if preferences.users[u].split == "test")
-    return [
-        EpisodeTree.from_episode(preferences.episode(user, SHOTS, seed=draw), tokenizer, template)
-        for user in users
-        for draw in range(DRAWS)
-    ]
+    trees = []
+    for user in sorted(u for u in preferences.by_user if preferences.users[u].split == "test"):
+        said = preferences.episode(user, SHOTS + ASKED - 1).preferences
+        trees += probe_trees(user, said[:SHOTS], said[SHOTS:], [SHOTS], tokenizer, template)
+    return trees
 
 
 class Clock:
@@ -114,9 +116,10 @@ class Clock:
             if not self._before:
                 self._before = [reference_logps(self._model, None, [t])[0] for t in self._trees]
             for tree, before in zip(self._trees, self._before, strict=True):
-                (now,) = response_logps(self._model, [tree])
-                chosen, rejected = (now - before)[-2:].tolist()
-                right.append(0.5 if chosen == rejected else float(chosen > rejected))
+                # An adapter starts out as nothing: the first point costs the reference alone.
+                now = response_logps(self._model, [tree])[0] if steps else before
+                gaps = (now - before)[0::2] - (now - before)[1::2]
+                right += [0.5 if gap == 0 else float(gap > 0) for gap in gaps.tolist()]
         self._model.train(training)
         self.curve.append(
             {"minutes": spent / 60, "steps": steps, "accuracy": sum(right) / len(right)}
