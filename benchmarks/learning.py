@@ -106,6 +106,7 @@ class Clock:
         import torch
 
         from fspo.learning.policy import reference_logps
+        from fspo.learning.probes import probe_gaps
         from fspo.learning.scoring import response_logps
 
         since = time.monotonic()
@@ -118,8 +119,10 @@ class Clock:
             for tree, before in zip(self._trees, self._before, strict=True):
                 # An adapter starts out as nothing: the first point costs the reference alone.
                 now = response_logps(self._model, [tree])[0] if steps else before
-                gaps = (now - before)[0::2] - (now - before)[1::2]
-                right += [0.5 if gap == 0 else float(gap > 0) for gap in gaps.tolist()]
+                right += [
+                    0.5 if gap == 0 else float(gap > 0)
+                    for gap in probe_gaps([now - before], 1)[0].tolist()
+                ]
         self._model.train(training)
         self.curve.append(
             {"minutes": spent / 60, "steps": steps, "accuracy": sum(right) / len(right)}

@@ -107,11 +107,16 @@ def _head(causal: Any) -> Head:
     return head
 
 
-def _logp(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
+def _logits(hidden: Tensor, head: Head) -> Tensor:
+    """Of a chunk of rows only, in float32 or wider."""
     import torch
 
     logits = head(hidden)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # a chunk of rows only
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def _logp(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
+    logits = _logits(hidden, head)
     picked: Tensor = logits.gather(1, targets[:, None])[:, 0]
     return picked - logits.logsumexp(1)
 
@@ -147,8 +152,7 @@ def _frozen_head_logp(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
 
     with torch.enable_grad():
         row = hidden.detach().requires_grad_()
-        logits = head(row)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = _logits(row, head)
     of_all = logits.detach().log_softmax(1)
     logp = of_all.gather(1, targets[:, None])[:, 0]
     fall = of_all.exp_().scatter_add_(1, targets[:, None], -torch.ones_like(logp)[:, None])
