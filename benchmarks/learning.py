@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -228,6 +229,8 @@ def main() -> None:
     seconds = 60 * given.minutes
     if given.contestant:
         _, template = f"{given.contestant} chain".split()[:2]
+        if given.contestant != "trl":
+            os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as `fspo train` does
         curve = (
             run_trl(given.data, seconds, given.pairs)
             if given.contestant == "trl"

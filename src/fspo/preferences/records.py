@@ -140,9 +140,10 @@ def without_repetition(
     drawn: list[Preference] = []
     others: list[Preference] = []
     for row in rows:
+        if len(drawn) == most:
+            break
         (others if row.prompt in prompts else drawn).append(row)
         prompts.add(row.prompt)
-    drawn = drawn[:most]
     responses = {text for row in (*apart_from, *drawn) for text in (row.chosen, row.rejected)}
     for row in others:
         if len(drawn) == most:

@@ -1,0 +1,50 @@
+"""The arithmetic of the benchmarks, on numbers whose answer is known."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def gradients(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("gradients")
+
+
+def drawn(kinds, users=400, width=300, shared=0.5, signal=0.05):
+    """Gradients of users: a common mean, noise of the user's own, and noise of each target."""
+    generator = np.random.default_rng(0)
+    mean = signal * generator.normal(size=width)
+    of_user = np.sqrt(shared) * generator.normal(size=(users, 1, width))
+    of_target = np.sqrt(1 - shared) * generator.normal(size=(users, kinds - 1, width))
+    targets = mean + of_user + of_target
+    # In another order: the same mean and the same user, but none of the noise of a target.
+    return np.concatenate([targets, (mean + of_user)], axis=1), mean
+
+
+def test_signal_and_noise_of_gradients_are_told_apart(gradients):
+    kinds = gradients.TARGETS + 1
+    every, mean = drawn(kinds)
+    products = np.einsum("isw,jtw->isjt", every, every)
+    signal, noise = gradients.parts(products)
+    np.testing.assert_allclose(signal, mean @ mean, rtol=0.5)
+    width = every.shape[2]
+    np.testing.assert_allclose(noise[:-1, :-1].diagonal(), width, rtol=0.05)
+    np.testing.assert_allclose(noise[0, 1:-1], width / 2, rtol=0.05)
+
+
+def test_targets_that_share_half_of_their_noise_are_worth_less_than_two(gradients):
+    every, mean = drawn(gradients.TARGETS + 1)
+    products = np.einsum("isw,jtw->isjt", every, every)
+    found = gradients.found(products)
+    targets, width = gradients.TARGETS, every.shape[2]
+    of_mean = 0.5 + 0.5 / targets
+    assert found["independent targets in a chain"] == pytest.approx(1 / of_mean, rel=0.05)
+    assert found["noise that stays in another order"] == pytest.approx(0.5 / of_mean, rel=0.05)
+    assert found["noise scale, episodes"] == pytest.approx(width * of_mean / (mean @ mean), rel=0.5)
+    # One target alone has the same signal, and the noise of a single one.
+    assert found["progress weighed by all shots alone"] == pytest.approx(of_mean, rel=0.3)
