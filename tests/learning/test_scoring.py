@@ -30,6 +30,15 @@ texts = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(HEA
 answers = texts.filter(bool) | st.sampled_from(["a", "é", "<|end|>", "日本"])
 preferences = st.builds(Preference, texts, answers, answers)
 episodes = st.builds(Episode, st.just("u"), st.lists(preferences, min_size=1, max_size=5))
+blocks = st.sampled_from([1, 7, 32, 128])
+
+
+@contextmanager
+def in_blocks(columns: int) -> Iterator[None]:
+    """Branches are read so many columns at a time, as a CPU reads those of longer trees."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "_COLUMNS", columns)
+        yield
 
 
 def separately(model: torch.nn.Module, context: list[int], response: list[int]) -> torch.Tensor:
@@ -52,12 +61,12 @@ def check_against_separate(model: torch.nn.Module, trees: list[EpisodeTree]) -> 
 @pytest.mark.parametrize("template", ["chain", "paper"])
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=15, deadline=None)
-@given(batch=st.lists(episodes, min_size=1, max_size=3))
+@given(batch=st.lists(episodes, min_size=1, max_size=3), columns=blocks)
 def test_equals_scoring_every_response_separately(
-    family: str, template: str, batch: list[Episode]
+    family: str, template: str, batch: list[Episode], columns: int
 ) -> None:
     trees = [EpisodeTree.from_episode(e, TOKENIZER, template) for e in batch]
-    with torch.no_grad():
+    with torch.no_grad(), in_blocks(columns):
         check_against_separate(MODELS[family], trees)
 
 
@@ -147,13 +156,14 @@ def with_lora(family: str) -> torch.nn.Module:
 @pytest.mark.parametrize("lora", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=4, deadline=None)
-@given(batch=st.lists(episodes, min_size=1, max_size=2))
+@given(batch=st.lists(episodes, min_size=1, max_size=2), columns=blocks)
 def test_gradients_equal_those_of_scoring_separately(
-    family: str, lora: bool, batch: list[Episode]
+    family: str, lora: bool, batch: list[Episode], columns: int
 ) -> None:
     model = with_lora(family) if lora else small_model(family)
     trees = [EpisodeTree.from_episode(e, TOKENIZER) for e in batch]
-    together = gradients(model, margins(completion_logps(model, trees)))
+    with in_blocks(columns):
+        together = gradients(model, margins(completion_logps(model, trees)))
     pairs = [
         (
             torch.stack(
@@ -201,6 +211,19 @@ def test_gradients_of_the_output_layer_are_the_slopes(
         return scoring._row_logps(hidden, targets, head, trainable) * torch.arange(1, 8)
 
     assert torch.autograd.gradcheck(logps, (hidden, weights))
+
+
+def test_lower_precision_gives_nearly_the_same(tokenizer) -> None:
+    model = with_lora("llama")
+    pairs = [Preference(f"q{k}", "yes " * 9, "no " * 9) for k in range(5)]
+    tree = EpisodeTree.from_episode(Episode("u", pairs), tokenizer)
+    (exact,) = response_logps(model, [tree])
+    with torch.autocast("cpu", torch.bfloat16):
+        (near,) = response_logps(model, [tree])
+    torch.testing.assert_close(near, exact, rtol=0.01, atol=0)
+    found = gradients(model, near.mean())
+    for name, gradient in gradients(model, exact.mean()).items():
+        assert (found[name] - gradient).norm() < 0.05 * gradient.norm()
 
 
 def test_eager_attention_takes_the_same_tree(tokenizer) -> None:

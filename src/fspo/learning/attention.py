@@ -1,16 +1,19 @@
 """Attention over trees: each token sees its own path to the root, and nothing else.
 
 On CUDA trees are packed into one sequence, and FlexAttention skips the blocks of it that no token
-sees. Elsewhere trees stand side by side: with PyTorch's scaled-dot-product attention the chains are
-read by the plain causal kernel and only the branches with a mask; else (eager attention, sliding
-windows shorter than the tree) one dense mask says it all.
+sees. Elsewhere trees stand side by side: on a CPU the chains are read by the plain causal kernel,
+and the branches block by block (`blocks.py`); else (eager attention, dropout, sliding windows
+shorter than the tree) one dense mask says it all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fspo.learning.batch import PackedTrees, TreeBatch
 from fspo.learning.tree import EpisodeTree
@@ -19,8 +22,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.nn.attention.flex_attention import BlockMask
 
+    from fspo.learning.blocks import Block
+
 _NAME = "fspo_tree"
 _BLOCK = 128  # what FlexAttention skips or reads at once
+_COLUMNS = 128  # of branches, that a CPU reads at once
 
 
 def laid_out(
@@ -42,14 +48,14 @@ def laid_out(
 
 def packs(causal: Any) -> bool:
     """Whether a model reads trees packed: on CUDA, where FlexAttention computes what it asks."""
+    return causal.device.type == "cuda" and causal._supports_flex_attn and _is_ours(causal)
+
+
+def _is_ours(causal: Any) -> bool:
+    """Whether attention is of the kind that we compute for it, and drops nothing."""
     config = causal.config.get_text_config()
     drops = causal.training and getattr(config, "attention_dropout", 0.0)
-    return bool(
-        causal.device.type == "cuda"
-        and config._attn_implementation in ("sdpa", _NAME)
-        and causal._supports_flex_attn
-        and not drops
-    )
+    return config._attn_implementation in ("sdpa", _NAME) and not drops
 
 
 def _block_masks(causal: Any, packed: PackedTrees) -> BlockMask | dict[str, BlockMask]:
@@ -98,18 +104,22 @@ def tree_masks(causal: Any, batch: TreeBatch) -> Tensor | dict[str, Tensor]:
     """The mask of trees that stand side by side.
 
     Returns:
-        Float, 0 where a token is seen and the dtype's minimum elsewhere: (trees, 1, branch columns,
-        columns), or (trees, 1, columns, columns) where the mask is dense; one for each type of
-        attention layer where a model has several.
+        Float (trees, 1, columns, columns), 0 where a token is seen and the dtype's minimum
+        elsewhere; one for each type of attention layer where a model has several. Where attention
+        is ours, an empty one with a row for each column of branches, which carries their `blocks`:
+        transformers hands on what has four dimensions as it is.
     """
     import torch
 
-    visible = torch.from_numpy(batch.visible())
     config = causal.config.get_text_config()
     window, kinds = _sliding(config, int(batch.positions.max()))
-    if not window and config._attn_implementation in ("sdpa", _NAME):
+    if not window and causal.device.type == "cpu" and _is_ours(causal):
         config._attn_implementation = _registered()
-        return _to_add(causal, visible[:, batch.chain :])
+        trees, columns = batch.tokens.shape
+        mask: Any = torch.empty((trees, 1, columns - batch.chain, 0))
+        mask.blocks = _blocks(causal, batch)
+        return mask  # type: ignore[no-any-return]
+    visible = torch.from_numpy(batch.visible())
     full = _to_add(causal, visible)
     if not window:
         return full
@@ -119,6 +129,25 @@ def tree_masks(causal: Any, batch: TreeBatch) -> Tensor | dict[str, Tensor]:
     if kinds == {"sliding_attention"}:
         return sliding
     return {"full_attention": full, "sliding_attention": sliding}
+
+
+def _blocks(causal: Any, batch: TreeBatch) -> list[Block]:
+    """The columns of branches in blocks of like size, and what each of them sees."""
+    import torch
+
+    from fspo.learning.blocks import Block
+
+    visible, chain, columns = batch.visible(), batch.chain, batch.tokens.shape[1]
+    count = -(-(columns - chain) // _COLUMNS)
+    blocks = []
+    for start, end in pairwise(np.linspace(chain, columns, count + 1).round().astype(int).tolist()):
+        own = visible[:, start:end]
+        seen = np.flatnonzero(own.any((0, 1)))
+        before = int(seen[seen < chain].max(initial=-1)) + 1
+        first = int(seen[seen >= chain][0])
+        both = np.concatenate([own[:, :, :before], own[:, :, first:end]], 2)
+        blocks.append(Block(start, end, before, first, _to_add(causal, torch.from_numpy(both))))
+    return blocks
 
 
 def _to_add(causal: Any, visible: Tensor) -> Tensor:
@@ -154,34 +183,27 @@ def _tree_attention(
 ) -> tuple[Tensor, None]:
     """Attention as transformers calls it: query (trees, heads, length, width), and so on.
 
-    A mask with fewer rows than there are queries is that of a tree's branches.
+    A mask with blocks is that of a CPU's trees.
     """
-    import torch
     from torch.nn.attention.flex_attention import BlockMask
-    from torch.nn.functional import scaled_dot_product_attention
-    from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if isinstance(attention_mask, BlockMask):
         output = flex_kernel()(
             query, key, value, block_mask=attention_mask, scale=scaling, enable_gqa=True
         )
         return output.transpose(1, 2).contiguous(), None
-    if attention_mask is None or attention_mask.shape[-2] >= query.shape[-2]:
+    blocks = getattr(attention_mask, "blocks", None)
+    if blocks is None:
         output, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return output, None
-    groups = query.shape[1] // key.shape[1]
-    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    chain = query.shape[-2] - attention_mask.shape[-2]
-    options: dict[str, Any] = {"dropout_p": dropout, "scale": scaling}
-    on_chain = scaled_dot_product_attention(
-        query[:, :, :chain], key[:, :, :chain], value[:, :, :chain], is_causal=True, **options
-    )
-    on_branches = scaled_dot_product_attention(
-        query[:, :, chain:], key, value, attn_mask=attention_mask, **options
-    )
-    return torch.cat([on_chain, on_branches], 2).transpose(1, 2).contiguous(), None
+    from fspo.learning.blocks import TreeAttention
+
+    chain = query.shape[2] - attention_mask.shape[2]  # type: ignore[union-attr]
+    query, key = query.to(value.dtype), key.to(value.dtype)  # others only within autocast
+    return TreeAttention.apply(query, key, value, chain, blocks, scaling), None  # type: ignore[no-untyped-call]
 
 
 @cache
