@@ -68,7 +68,9 @@ class TreeAttention(torch.autograd.Function):
         sums = []
         for part in _parts(query, key, value, chain, blocks):
             options = {"attn_mask": part.mask, "scale": scale}
-            found, logsumexp = _forward(*part.inputs, 0.0, part.mask is None, **options)
+            found, logsumexp = _forward(
+                part.query, part.key, part.value, 0.0, part.mask is None, **options
+            )
             output[:, part.columns] = _unfolded(found, heads).transpose(1, 2)
             sums.append(logsumexp)
         ctx.save_for_backward(query, key, value, output, *sums)
@@ -85,13 +87,12 @@ class TreeAttention(torch.autograd.Function):
         slope, output = slope.transpose(1, 2), output.transpose(1, 2)
         parts = _parts(query, key, value, ctx.chain, ctx.blocks)
         for part, logsumexp in zip(parts, sums, strict=True):
-            folded = [
-                _folded(whole[:, :, part.columns], part.inputs[0].shape[1])
-                for whole in (slope, output)
-            ]
+            own_slope, own_output = (
+                _folded(whole[:, :, part.columns], part.query.shape[1]) for whole in (slope, output)
+            )
             options = {"attn_mask": part.mask, "scale": ctx.scale}
-            ends = (folded[1], logsumexp, 0.0, part.mask is None)
-            found = _backward(folded[0], *part.inputs, *ends, **options)
+            inputs = (part.query, part.key, part.value, own_output, logsumexp)
+            found = _backward(own_slope, *inputs, 0.0, part.mask is None, **options)
             of_query[:, :, part.columns] = _unfolded(found[0], query.shape[1])
             for whole, own in zip((of_key, of_value), found[1:], strict=True):
                 own = own.unflatten(1, (heads, -1)).sum(2)
@@ -107,8 +108,10 @@ class _Part(NamedTuple):
 
     columns: slice
     seen: list[slice]
-    inputs: tuple[Tensor, Tensor, Tensor]
     mask: Tensor | None
+    query: Tensor
+    key: Tensor
+    value: Tensor
 
 
 def _parts(
@@ -121,21 +124,24 @@ def _parts(
     """
     heads, shared = query.shape[1], key.shape[1]
     ours = slice(0, chain)
-    wide = [part[:, :, ours].repeat_interleave(heads // shared, 1) for part in (key, value)]
-    yield _Part(ours, [ours], (query[:, :, ours], *wide), None)
+    wide = (part[:, :, ours].repeat_interleave(heads // shared, 1) for part in (key, value))
+    yield _Part(ours, [ours], None, query[:, :, ours], *wide)
     for block in blocks:
         columns = slice(block.start, block.end)
         seen = [slice(0, block.before), slice(block.first, block.end)]
-        parts = [torch.cat([part[:, :, own] for own in seen], 2) for part in (key, value)]
+        own = _folded(query[:, :, columns], shared)
+        both = (torch.cat([part[:, :, where] for where in seen], 2) for part in (key, value))
         mask = block.mask.to(query.dtype).repeat(1, 1, heads // shared, 1)
-        yield _Part(columns, seen, (_folded(query[:, :, columns], shared), *parts), mask)
+        yield _Part(columns, seen, mask, own, *both)
 
 
 def _folded(part: Tensor, heads: int) -> Tensor:
     """Heads beyond so many as further rows: (trees, heads, rows, width)."""
-    return part.unflatten(1, (heads, -1)).flatten(2, 3)
+    trees, _, columns, width = part.shape
+    return part.reshape(trees, heads, -1, columns, width).flatten(2, 3)
 
 
 def _unfolded(part: Tensor, heads: int) -> Tensor:
-    """So many heads again."""
-    return part.unflatten(2, (heads // part.shape[1], -1)).flatten(1, 2)
+    """So many heads again: (trees, heads, columns, width)."""
+    trees, shared, rows, width = part.shape
+    return part.reshape(trees, heads, rows * shared // heads, width)
