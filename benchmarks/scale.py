@@ -42,9 +42,8 @@ def many(users: int, own: int) -> Preferences:
     generator = np.random.default_rng(0)
 
     def preference(number: int) -> Preference:
-        one, other = (rows[place] for place in generator.integers(len(rows), size=2))
-        # Nobody is asked the same twice.
-        return Preference(f"{one.prompt} ({number})", one.chosen, other.rejected)
+        row = rows[int(generator.integers(len(rows)))]
+        return Preference(f"{row.prompt} ({number})", row.chosen, row.rejected)  # asked once
 
     return Preferences({f"user-{u}": [preference(n) for n in range(own)] for u in range(users)})
 
