@@ -21,18 +21,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from learning import BETA, SHOTS, recipe
+from learning import BETA, SHOTS, recipe, start, train_fspo
 from machine import machine
 from numpy.typing import NDArray
 
-from fspo import EpisodeTree, load_model, load_preferences
+from fspo import EpisodeTree
 from fspo.console import track
 from fspo.evaluation.evaluate import versions
 from fspo.files import write_json
@@ -150,30 +149,13 @@ def gradients(model: Any, tree: EpisodeTree, apart: bool) -> Any:
 
 def trained(data: Path, steps: int, batch: int, users: int) -> tuple[Any, Any, list[Any]]:
     """A policy after a few steps, its tokenizer, and the episodes that come next, one a user."""
-    from fspo.learning.episodes import EpisodeDataset, collate, training_preferences
-    from fspo.learning.train import new_adapter
-    from fspo.learning.trainer import FspoTrainer, TreeModel, training_arguments
-
-    settings = recipe("chain", batch).model_copy(update={"paired": False})
-    model, tokenizer = load_model()
-    model = new_adapter(model, settings)
-    preferences = training_preferences(load_preferences(data), "train")
-    dataset = EpisodeDataset(preferences, tokenizer, settings)
+    settings = recipe("chain", batch).model_copy(
+        update={"paired": False, "trainer": {"max_steps": steps}}
+    )
+    model, tokenizer, dataset = start(settings, data)
     first = -(-steps * batch // len(dataset.users)) * len(dataset.users)  # a turn of all users
     episodes = [dataset.episode(first + k) for k in range(min(users, len(dataset.users)))]
-    with tempfile.TemporaryDirectory() as folder:
-        FspoTrainer(
-            TreeModel(model),
-            objective="dpo",
-            beta=BETA,
-            logps="sum",
-            frozen=None,
-            args=training_arguments(
-                settings.model_copy(update={"trainer": {"max_steps": steps}}), Path(folder)
-            ),
-            train_dataset=dataset,
-            data_collator=collate,
-        ).train()
+    train_fspo(model, dataset, settings)
     return model, tokenizer, episodes
 
 

@@ -30,6 +30,7 @@ from fspo import EpisodeTree, load_model, load_preferences
 from fspo.console import say
 from fspo.evaluation.evaluate import versions
 from fspo.files import write_json, write_text
+from fspo.learning.episodes import EpisodeDataset, collate, training_preferences
 from fspo.recipe import Lora, TrainRecipe
 
 NAMES = ("fspo chain", "fspo paper", "trl")
@@ -131,16 +132,22 @@ class Clock:
         self._measuring += time.monotonic() - since
 
 
-def run_fspo(template: str, data: Path, seconds: float, batch: int) -> list[dict[str, float]]:
-    from fspo.learning.episodes import EpisodeDataset, collate, training_preferences
+def start(settings: TrainRecipe, data: Path) -> tuple[Any, Any, EpisodeDataset]:
+    """The model with an adapter that has learned nothing, its tokenizer, and what it will read."""
     from fspo.learning.train import new_adapter
+
+    model, tokenizer = load_model()
+    preferences = training_preferences(load_preferences(data), "train")
+    dataset = EpisodeDataset(preferences, tokenizer, settings)
+    return new_adapter(model, settings), tokenizer, dataset
+
+
+def train_fspo(
+    model: Any, dataset: EpisodeDataset, settings: TrainRecipe, callbacks: Sequence[Any] = ()
+) -> None:
+    """Trains in place, by our trainer."""
     from fspo.learning.trainer import FspoTrainer, TreeModel, training_arguments
 
-    settings = recipe(template, batch)
-    model, tokenizer = load_model()
-    model = new_adapter(model, settings)
-    preferences = training_preferences(load_preferences(data), "train")
-    clock = Clock(model, held_out(data, tokenizer, template), seconds)
     with tempfile.TemporaryDirectory() as folder:
         FspoTrainer(
             TreeModel(model),
@@ -149,10 +156,17 @@ def run_fspo(template: str, data: Path, seconds: float, batch: int) -> list[dict
             logps="sum",
             frozen=None,
             args=training_arguments(settings, Path(folder)),
-            train_dataset=EpisodeDataset(preferences, tokenizer, settings),
+            train_dataset=dataset,
             data_collator=collate,
-            callbacks=[clock.callback()],
+            callbacks=list(callbacks),
         ).train()
+
+
+def run_fspo(template: str, data: Path, seconds: float, batch: int) -> list[dict[str, float]]:
+    settings = recipe(template, batch)
+    model, tokenizer, dataset = start(settings, data)
+    clock = Clock(model, held_out(data, tokenizer, template), seconds)
+    train_fspo(model, dataset, settings, [clock.callback()])
     return clock.curve
 
 
@@ -160,14 +174,7 @@ def run_trl(data: Path, seconds: float, batch: int) -> list[dict[str, float]]:
     from datasets import Dataset
     from trl import DPOTrainer
 
-    from fspo.learning.episodes import EpisodeDataset, training_preferences
-    from fspo.learning.train import new_adapter
-
-    settings = recipe("chain", batch)
-    model, tokenizer = load_model()
-    model = new_adapter(model, settings)
-    preferences = training_preferences(load_preferences(data), "train")
-    dataset = EpisodeDataset(preferences, tokenizer, settings)
+    model, tokenizer, dataset = start(recipe("chain", batch), data)
     # More than any machine with 2 cores reads in the time.
     rows = [trl_row(dataset[k], -1, tokenizer) for k in range(2000)]
     clock = Clock(model, held_out(data, tokenizer, "chain"), seconds)
