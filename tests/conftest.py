@@ -7,6 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
+    DeepseekV2Config,
     Gemma2Config,
     GemmaConfig,
     GPTNeoXConfig,
@@ -59,6 +60,17 @@ FAMILIES: dict[str, PreTrainedConfig] = {
     "gemma2": Gemma2Config(**SIZE, num_key_value_heads=2, head_dim=8, sliding_window=40),
     "gpt_neox": GPTNeoXConfig(**SIZE),
     "mistral": MistralConfig(**SIZE, num_key_value_heads=2, head_dim=8, sliding_window=40),
+    # Its values are narrower than its keys; its layers are dense ones.
+    "deepseek2": DeepseekV2Config(
+        **SIZE,
+        num_key_value_heads=4,
+        first_k_dense_replace=2,
+        kv_lora_rank=8,
+        q_lora_rank=None,
+        qk_nope_head_dim=8,
+        qk_rope_head_dim=4,
+        v_head_dim=8,
+    ),
 }
 
 

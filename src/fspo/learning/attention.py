@@ -2,8 +2,8 @@
 
 On CUDA trees are packed into one sequence, and FlexAttention skips the blocks of it that no token
 sees. Elsewhere trees stand side by side: on a CPU the chains are read by the plain causal kernel,
-and the branches block by block (`blocks.py`); else (eager attention, dropout, sliding windows
-shorter than the tree) one dense mask says it all.
+and the branches block by block (`blocks.py`); else (eager attention, dropout, values narrower than
+keys, sliding windows shorter than the tree) one dense mask says it all.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def tree_masks(causal: Any, batch: TreeBatch) -> Tensor | dict[str, Tensor]:
 
     config = causal.config.get_text_config()
     window, kinds = _sliding(config, int(batch.positions.max()))
-    if not window and causal.device.type == "cpu" and _is_ours(causal):
+    if not window and _reads_blocks(causal):
         config._attn_implementation = _registered()
         trees, columns = batch.tokens.shape
         mask: Any = torch.empty((trees, 1, columns - batch.chain, 0))
@@ -129,6 +129,12 @@ def tree_masks(causal: Any, batch: TreeBatch) -> Tensor | dict[str, Tensor]:
     if kinds == {"sliding_attention"}:
         return sliding
     return {"full_attention": full, "sliding_attention": sliding}
+
+
+def _reads_blocks(causal: Any) -> bool:
+    """Whether a CPU's kernel can read branches in blocks: its values are as wide as its keys."""
+    narrow = hasattr(causal.config.get_text_config(), "v_head_dim")
+    return causal.device.type == "cpu" and _is_ours(causal) and not narrow
 
 
 def _blocks(causal: Any, batch: TreeBatch) -> list[Block]:
