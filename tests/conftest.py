@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -77,7 +79,8 @@ FAMILIES: dict[str, PreTrainedConfig] = {
 def small_model(family: str = "llama", seed: int = 0) -> PreTrainedModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(FAMILIES[family], dtype=torch.float32).eval()
+        config = copy.deepcopy(FAMILIES[family])  # a model changes its own
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
 
 
 @pytest.fixture(scope="session")
