@@ -3,9 +3,9 @@
     python benchmarks/gradients.py DATA --json FILE
 
 DATA is a folder whose users are split, such as `fspo synthesize reviews` makes. A policy is trained
-for a few steps by the recipe of `learning.py`; then the gradient of every target of further
-episodes, one for each user, is taken apart: what all users' gradients have in common is signal, the
-rest is noise. From the two follow
+for a few steps by the recipe of `learning.py`, but on users in random order; then the gradient of
+every target of further episodes, one for each user, is taken apart: what all users' gradients have
+in common is signal, the rest is noise. From the two follow
 
 - how many independent targets the targets of a chain are worth,
 - how much of the noise stays if the same pairs are shown in another order,
@@ -35,6 +35,7 @@ from fspo import EpisodeTree
 from fspo.console import track
 from fspo.evaluation.evaluate import versions
 from fspo.files import write_json
+from fspo.recipe import TrainRecipe
 
 Floats = NDArray[np.float64]
 TARGETS = SHOTS + 1
@@ -147,13 +148,11 @@ def gradients(model: Any, tree: EpisodeTree, apart: bool) -> Any:
     return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
 
 
-def trained(data: Path, steps: int, batch: int, users: int) -> tuple[Any, Any, list[Any]]:
+def trained(data: Path, settings: TrainRecipe, users: int) -> tuple[Any, Any, list[Any]]:
     """A policy after a few steps, its tokenizer, and the episodes that come next, one a user."""
-    settings = recipe("chain", batch).model_copy(
-        update={"paired": False, "trainer": {"max_steps": steps}}
-    )
     model, tokenizer, dataset = start(settings, data)
-    first = -(-steps * batch // len(dataset.users)) * len(dataset.users)  # a turn of all users
+    read = settings.trainer["max_steps"] * settings.batch_size
+    first = -(-read // len(dataset.users)) * len(dataset.users)  # a turn of all users
     episodes = [dataset.episode(first + k) for k in range(min(users, len(dataset.users)))]
     train_fspo(model, dataset, settings)
     return model, tokenizer, episodes
@@ -184,7 +183,11 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=48, help="whose gradients are taken")
     parser.add_argument("--json", type=Path, help="write the result here, too")
     given = parser.parse_args()
-    products = measured(*trained(given.data, given.steps, given.batch, given.users))
+    # Two opposites with the same draw would not be two independent users.
+    settings = recipe("chain", given.batch).model_copy(
+        update={"paired": False, "trainer": {"max_steps": given.steps}}
+    )
+    products = measured(*trained(given.data, settings, given.users))
     results = {
         "machine": machine(),
         "versions": versions(),
@@ -192,7 +195,7 @@ def main() -> None:
             "steps": given.steps,
             "episodes_in_a_step": given.batch,
             "users": len(products),
-            "recipe": recipe("chain", given.batch).model_dump(mode="json"),
+            "recipe": settings.model_dump(mode="json"),
         },
         "found": jackknifed(products, found),
         "by_shots": by_shots(products),

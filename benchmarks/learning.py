@@ -235,16 +235,13 @@ def main() -> None:
     given = parser.parse_args()
     seconds = 60 * given.minutes
     if given.contestant:
-        _, template = f"{given.contestant} chain".split()[:2]
-        if given.contestant != "trl":
+        if given.contestant == "trl":
+            curve = run_trl(given.data, seconds, given.pairs)
+        else:
             os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as `fspo train` does
-        curve = (
-            run_trl(given.data, seconds, given.pairs)
-            if given.contestant == "trl"
-            else run_fspo(
-                template, given.data, seconds, given.batch if template == "chain" else given.pairs
-            )
-        )
+            template = given.contestant.split()[1]
+            batch = given.batch if template == "chain" else given.pairs
+            curve = run_fspo(template, given.data, seconds, batch)
         print(json.dumps(curve))
         return
     curves = {}

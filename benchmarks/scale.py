@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contestants import TEXTS
 from machine import machine
 
 from fspo import Preference, Preferences, load_model, load_preferences
@@ -28,7 +29,6 @@ from fspo.learning.episodes import EpisodeDataset
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import TrainRecipe
 
-TEXTS = Path(__file__).parent / "reviews"
 # (users, preferences of each)
 POINTS = [(users, 16) for users in (16, 160, 1_600, 16_000)]
 POINTS += [(16, own) for own in (160, 1_600, 16_000)]
