@@ -364,3 +364,22 @@ def test_a_share_of_the_episodes_holds_what_their_users_would_choose(place: Path
     strangers = Preferences({"a": data.by_user["u1"][:2], "b": data.by_user["u2"][2:4]})
     unsure = EpisodeDataset(strangers, byte_tokenizer(), settings)
     assert {len(unsure.episode(index).preferences) for index in range(4)} == {2}
+
+
+@pytest.mark.parametrize("template", ["chain", "paper"])
+def test_imputed_choices_are_learned_as_far_as_they_are_likely(place: Path, template: str) -> None:
+    out = f"likely-{template}"
+    settings = recipe(
+        place, out, template=template, imputed=1.0, objective="sft", episodes=8, batch_size=8
+    )
+    [first] = log_of(train(settings))
+    preferences = training_preferences(load_preferences(settings.data), "train")
+    episodes = EpisodeDataset(preferences, byte_tokenizer(), settings)
+    losses, right = [], []
+    for index in range(8):
+        [(chosen, rejected)] = completion_logps(small_model(), [episodes[index]])
+        likely = torch.tensor(episodes.episode(index).likely)[-len(chosen) :]
+        losses += (-likely * chosen - (1 - likely) * rejected).tolist()
+        right += (((chosen > rejected) == (likely > 0.5)) & (likely != 0.5)).tolist()
+    assert first["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+    assert first["accuracy"] == pytest.approx(np.mean(right))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fspo.errors import FspoError
+from fspo.preferences.logistic import sigmoid
 
 SHARPEST, FLATTEST = 0.01, 100.0  # temperatures, in units of the gaps' root mean square
 _HALVINGS = 100
@@ -70,7 +71,7 @@ def calibration(gaps: Sequence[float], temperature: float = 1.0, bins: int = 10)
     Raises:
         FspoError: if there are no gaps, or one is not finite.
     """
-    chosen = _sigmoid(_checked(gaps) / temperature)
+    chosen = sigmoid(_checked(gaps) / temperature)
     predictions = np.concatenate([chosen, 1 - chosen])
     outcomes = np.repeat([1.0, 0.0], len(chosen))
     places = np.minimum((predictions * bins).astype(int), bins - 1)
@@ -113,7 +114,7 @@ def fit_temperature(gaps: Sequence[float]) -> float:
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         sharpness = 1 / (scale * np.exp(middle))
-        falls = np.mean(values * _sigmoid(-values * sharpness)) > 0  # a sharper one is likelier
+        falls = np.mean(values * sigmoid(-values * sharpness)) > 0  # a sharper one is likelier
         low, high = (low, middle) if falls else (middle, high)
     return float(size * scale * np.exp((low + high) / 2))
 
@@ -126,8 +127,3 @@ def _checked(gaps: Sequence[float]) -> NDArray[np.float64]:
         place = int(np.flatnonzero(~np.isfinite(values))[0])
         raise FspoError(f"pair {place + 1}: its gap is {values[place]}; a gap is a finite number.")
     return values
-
-
-def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    small = np.exp(-np.abs(values))  # never overflows
-    return np.where(values >= 0, 1 / (1 + small), small / (1 + small))

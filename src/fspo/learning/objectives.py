@@ -10,6 +10,10 @@ the user's shots (PAPER: the preference loss of the target, shots in context):
 Log-probs are summed over a response's tokens ("sum": the paper's code, with beta 0.01) or divided
 by their number ("mean": TRL's IPO, with beta around 0.1); beta belongs to the one or the other.
 
+Where it is not known what the user chose, but how likely either choice is, what is minimized is the
+expected loss: with p for the probability that w is chosen, `p loss(h) + (1 - p) loss(-h)`. For DPO
+this is the cross-entropy with p for a label, least where `sigmoid(beta h) = p`.
+
 A preference says which response is better, not that either is likely: trained on it alone, a policy
 may take both away from the reference and write something else. A term `nll` for the chosen response
 holds it to what users like (Pang et al., arXiv 2404.19733, equation 1).
@@ -53,6 +57,17 @@ def dpo(h: Tensor, beta: float) -> Tensor:
     from torch.nn.functional import logsigmoid
 
     return -logsigmoid(beta * h)
+
+
+def expected(as_chosen: Tensor, otherwise: Tensor, likely: Tensor) -> Tensor:
+    """The loss of each target whose choice is likely rather than known, float (targets,).
+
+    Args:
+        as_chosen: float (targets,), the loss if chosen is what the user chooses.
+        otherwise: float (targets,), the loss if it is rejected.
+        likely: float (targets,), how likely the user chooses so, 0 to 1.
+    """
+    return likely * as_chosen + (1 - likely) * otherwise
 
 
 def sft(chosen: Tensor) -> Tensor:

@@ -121,7 +121,10 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         trees: Sequence[EpisodeTree] = inputs["trees"]
         if self._objective == "sft":
             policy = _reduced(trees, model(trees), self._reduction)
-            losses = [objectives.sft(logps[0::2]) for logps in policy]
+            losses = [
+                _expected(tree, objectives.sft(logps[0::2]), objectives.sft(logps[1::2]))
+                for tree, logps in zip(trees, policy, strict=True)
+            ]
             margins = [(logps[0::2] - logps[1::2]).detach() for logps in policy]
         else:
             before, now = self._both(model, trees)
@@ -132,7 +135,10 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
                 for p, r in zip(policy, reference, strict=True)
             ]
             loss_of = objectives.ipo if self._objective == "ipo" else objectives.dpo
-            losses = [loss_of(h, self._beta) for h in margins]
+            losses = [
+                _expected(tree, loss_of(h, self._beta), loss_of(-h, self._beta))
+                for tree, h in zip(trees, margins, strict=True)
+            ]
             if self._nll or self._nll_descriptions:
                 losses = [
                     loss + self._likelihood(tree, logps)
@@ -191,6 +197,8 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         for tree, h in zip(trees, margins, strict=True):
             self._tokens += len(tree)
             self._seen["dropped_shots"].append(tree.dropped)
+            if tree.likely:  # to prefer the likelier response is right
+                h = h * (2 * torch.tensor(tree.likely, device=h.device) - 1).sign()
             for value in h.tolist():
                 self._seen["margin"].append(value)
                 self._seen["accuracy"].append(value > 0)
@@ -238,6 +246,14 @@ def _culprits(trees: Sequence[EpisodeTree], losses: Sequence[Tensor]) -> str:
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
         return f"{', '.join(rows[:5])}{more}"
     return f"the episodes of {', '.join(repr(tree.user_id) for tree in trees)}"
+
+
+def _expected(tree: EpisodeTree, as_chosen: Tensor, otherwise: Tensor) -> Tensor:
+    """The loss of each target, (targets,), as far as it is known what the user chose."""
+    if not tree.likely:
+        return as_chosen
+    likely = torch.tensor(tree.likely, device=as_chosen.device, dtype=as_chosen.dtype)
+    return objectives.expected(as_chosen, otherwise, likely)
 
 
 def _lengths(tree: EpisodeTree, logps: Tensor) -> Tensor:

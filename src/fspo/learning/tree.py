@@ -47,6 +47,7 @@ class EpisodeTree:
         labels: what each target is called in the log; by default after its number of shots.
         rows: where each target was read, for messages; may be left out.
         reference: float32 (responses,): the reference's log-probs, where they are known already.
+        likely: of each target, how likely the user chooses so; empty where the user did choose.
     """
 
     user_id: str
@@ -59,6 +60,7 @@ class EpisodeTree:
     labels: Sequence[str] = ()
     rows: Sequence[str] = ()
     reference: npt.NDArray[np.float32] | None = None
+    likely: Sequence[float] = ()
 
     @classmethod
     def from_episode(
@@ -91,7 +93,8 @@ class EpisodeTree:
             tree = _grow(episode.user_id, pairs, read, dropped)
             if tree.longest_path <= limit:
                 rows = [preference.row for preference in preferences]
-                return replace(tree, rows=rows[-len(tree.responses) // 2 :])
+                targets = len(tree.responses) // 2
+                return replace(tree, rows=rows[-targets:], likely=episode.likely[-targets:])
         raise FspoError(
             f"{preferences[-1].row or 'preference'}: user {episode.user_id!r}: prompt and response "
             f"take {tree.longest_path} tokens without any shot; the context holds {limit}. "

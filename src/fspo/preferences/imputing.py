@@ -1,9 +1,11 @@
 """What users would have chosen between responses that they were not asked about.
 
 A person's choices are few, and a quarter of them goes against what the same person chooses
-otherwise. Collaborative filtering, fitted to everybody's, says what a user would choose between any
-two responses to a prompt that others have judged. Where it is sure, its word is a label that holds
-no chance: what everybody likes and who is who can be learned from far fewer of these.
+otherwise. Collaborative filtering, fitted to everybody's, says how likely a user would choose one
+response rather than another, of any two to a prompt that others have judged: knowing all that the
+user chose, and knowing the first few choices alone. The choices are drawn by the one; the other is
+what a reader of those few can know of the next, and a label that holds no chance: what everybody
+likes and who is who can be learned from far fewer of these.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fspo.preferences.factors import ResponseFactors
-from fspo.preferences.logistic import Floats
+from fspo.preferences.logistic import Floats, sigmoid
 from fspo.preferences.records import Episode, Preference, Preferences, without_repetition
 
 _SURE = 1.0  # log-odds of the likelier choice, at least: 73%
@@ -61,6 +63,9 @@ class Imputed:
     def draw(self, user: str, most: int, seed: int | Sequence[int]) -> Episode:
         """Up to `most` pairs, no prompt twice or else no response twice, as the user would choose.
 
+        The choices are drawn by chance; which pairs are asked about is not. `likely` is what the
+        factors say of each choice with those before it for shots.
+
         Args:
             user: one of the training users.
             most: how many at most.
@@ -73,12 +78,20 @@ class Imputed:
         sure = np.abs(common + own) >= _SURE
         personal = sure & (np.abs(own) >= np.maximum(_SURE, np.abs(common)))
         places = _alternating(np.flatnonzero(personal), np.flatnonzero(sure))
-        rows = [
-            self._preference(int(one[k]), int(other[k]), float(common[k] + own[k])) for k in places
-        ]
+        first = generator.random(len(one)) < sigmoid(common + own)
+        rows = [self._preference(int(one[k]), int(other[k]), bool(first[k])) for k in places]
         kept = without_repetition(rows, most)
         # In another order: whether a pair is personal is not to be read off its place.
-        return Episode(user, [kept[k] for k in generator.permutation(len(kept))])
+        said = [kept[k] for k in generator.permutation(len(kept))]
+        return Episode(user, said, self._likely(said))
+
+    def _likely(self, said: Sequence[Preference]) -> list[float]:
+        """Of each choice, how likely it is to somebody who knows those before it."""
+        log_odds = [
+            self._fitted.log_odds(self._fitted.of_user(said[:shots]), [said[shots]])
+            for shots in range(len(said))
+        ]
+        return [float(likely) for likely in sigmoid(np.ravel(log_odds))]
 
     def _candidates(self, count: int, generator: np.random.Generator) -> tuple[Ints, Ints]:
         """Pairs of different responses to the same prompt."""
@@ -88,11 +101,10 @@ class Imputed:
         differ = one != other
         return one[differ], other[differ]
 
-    def _preference(self, one: int, other: int, log_odds: float) -> Preference:
-        if log_odds < 0:
-            one, other = other, one
-        prompt, chosen = self._fitted.responses[one]
-        return Preference(prompt, chosen, self._fitted.responses[other][1])
+    def _preference(self, one: int, other: int, first: bool) -> Preference:
+        chosen, rejected = (one, other) if first else (other, one)
+        prompt, text = self._fitted.responses[chosen]
+        return Preference(prompt, text, self._fitted.responses[rejected][1])
 
 
 def _alternating(first: Ints, second: Ints) -> list[int]:

@@ -8,6 +8,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
+def sigmoid(values: Floats) -> Floats:
+    """`1 / (1 + exp(-x))` of each, whatever its size."""
+    small = np.exp(-np.abs(values))  # never overflows
+    return np.where(values >= 0, 1 / (1 + small), small / (1 + small))
+
+
 def fit_logistic(rows: Floats, l2: float, offsets: Floats | None = None) -> Floats:
     """The weights w that minimize `sum_i -log sigmoid(x_i.w + o_i) + l2 / 2 |w|^2`.
 
@@ -39,7 +45,7 @@ def _newton(rows: Floats, l2: float, offsets: Floats | None, tolerance: float = 
 
     now = loss(weights)
     for _ in range(100):
-        wrong = 1 / (1 + np.exp(np.clip(rows @ weights + offsets, -500, 500)))
+        wrong = sigmoid(-(rows @ weights + offsets))
         gradient = l2 * weights - rows.T @ wrong
         curvature = (rows * (wrong * (1 - wrong))[:, None]).T @ rows + l2 * np.eye(len(weights))
         step = np.linalg.solve(curvature, gradient)

@@ -36,10 +36,18 @@ class Preference:
 
 @dataclass(frozen=True)
 class Episode:
-    """Some preferences of one user in order: the shots, then what is to be predicted (last)."""
+    """Some preferences of one user in order: the shots, then what is to be predicted (last).
+
+    Attributes:
+        user_id: whose.
+        preferences: in order.
+        likely: of each preference, how likely the user chooses so, given those before it; empty
+            where all that is known is what the user chose.
+    """
 
     user_id: str
     preferences: Sequence[Preference]
+    likely: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
