@@ -22,7 +22,7 @@ from fspo.recipe import RECIPES
 if TYPE_CHECKING:
     from fspo.recipe import PaperPart, PaperRecipe
 
-TABLES = RECIPES / "paper"
+TABLES = RECIPES / "tables"
 
 
 def recipe_path(name: str) -> Path:

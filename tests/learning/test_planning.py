@@ -112,7 +112,7 @@ def test_the_papers_recipes_for_a_model_of_three_billion(place: Path, stage: str
     ).save_pretrained(folder)  # fmt: skip
     byte_tokenizer().save_pretrained(folder)
     told = {"data": str(place / "data"), "model": str(folder)}
-    found = plan(read_recipe(TrainRecipe, RECIPES / "llama-3.2-3b" / f"{stage}.yaml", told))
+    found = plan(read_recipe(TrainRecipe, RECIPES / "paper" / f"{stage}.yaml", told))
     assert found.parameters == found.trained == 3_212_749_824
     assert found.steps == 25_000
     copies = 2 if stage == "ipo" else 1

@@ -1,6 +1,6 @@
 """What a training run will take, found without its weights: tokens, arithmetic, memory, hours.
 
-    fspo train recipes/llama-3.2-3b/ipo.yaml --data roleplay --out runs/ipo --dry-run
+    fspo train recipes/paper/ipo.yaml --data roleplay --out runs/ipo --dry-run
 
 The model is built of fake tensors, which have shapes and no contents. Some of the run's own trees
 are read forward and backward by it: every matrix product is counted, and so is every tensor that is
