@@ -366,6 +366,38 @@ def test_a_share_of_the_episodes_holds_what_their_users_would_choose(place: Path
     assert {len(unsure.episode(index).preferences) for index in range(4)} == {2}
 
 
+def test_couples_go_on_with_what_either_would_choose(place: Path) -> None:
+    settings = recipe(place, "both", opposed=1.0, imputed=1.0, episodes=20, shots=4)
+    data = training_preferences(load_preferences(settings.data), "train")
+    couples = EpisodeDataset(data, byte_tokenizer(), settings.model_copy(update={"imputed": 0.0}))
+    episodes = EpisodeDataset(data, byte_tokenizer(), settings)
+    for index in range(20):
+        episode, shots = episodes.episode(index), couples.episode(index).preferences[:4]
+        assert episode.user_id == couples.episode(index).user_id
+        assert episode.preferences[:4] == shots
+        assert len(episode.preferences) == len(episode.likely) == 5
+    one, other = episodes.episode(0), episodes.episode(1)
+    assert {one.preferences[4].chosen, one.preferences[4].rejected} == {
+        other.preferences[4].chosen,
+        other.preferences[4].rejected,
+    }
+
+
+def test_imputed_turns_are_shared_with_an_opposite(place: Path) -> None:
+    settings = recipe(place, "mirrored", paired=True, imputed=1.0, episodes=20, shots=3)
+    data = training_preferences(load_preferences(settings.data), "train")
+    episodes = EpisodeDataset(data, byte_tokenizer(), settings)
+    as_one = []
+    for turn in range(10):
+        one, other = episodes.episode(2 * turn), episodes.episode(2 * turn + 1)
+        assert one.user_id == other.user_id
+        assert [{p.chosen, p.rejected} for p in one.preferences] == [
+            {p.chosen, p.rejected} for p in other.preferences
+        ]
+        as_one += [p == q for p, q in zip(one.preferences, other.preferences, strict=True)]
+    assert np.mean(as_one) < 0.5
+
+
 @pytest.mark.parametrize("template", ["chain", "paper"])
 def test_imputed_choices_are_learned_as_far_as_they_are_likely(place: Path, template: str) -> None:
     out = f"likely-{template}"

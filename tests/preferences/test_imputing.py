@@ -105,6 +105,53 @@ def test_what_is_likely_is_known_from_the_shots_before(number: int, seed: int) -
         cost = cost + np.logaddexp(0, -(none + tried * (one - none)))
 
 
+def sides(said: list[Preference]) -> list[frozenset[str]]:
+    return [frozenset((p.chosen, p.rejected)) for p in said]
+
+
+def test_opposites_are_asked_the_same_and_want_the_reverse_where_it_is_personal() -> None:
+    """Of what is good both want more; the pairs are drawn anew for every user."""
+    as_user, as_opposite = [], []
+    for number, user in enumerate(EVERYBODY.by_user):
+        one, other = (imputed().draw(user, 8, number, opposite) for opposite in (False, True))
+        assert sides(one.preferences) == sides(other.preferences)
+        for own, p in zip(one.preferences, other.preferences, strict=True):
+            kinds = [TEXTS[text] for text in (p.chosen, p.rejected)]
+            if len({kind.split()[2] for kind in kinds}) == 2:
+                as_user.append(own.chosen.split()[2] == user.split()[0])
+                as_opposite.append(kinds[0].split()[2] == user.split()[0])
+            elif kinds[0] != kinds[1]:
+                assert own == p or own == p.reversed()
+    assert np.mean(as_user) > 0.75
+    assert np.mean(as_opposite) < 0.3
+
+
+def test_behind_the_shots_stands_what_either_side_thinks_of_everything_else() -> None:
+    warm, cold = "warm 0", "cold 1"
+    shots = [Preference("Which?", f"good and warm {n}", f"good and cold {n}") for n in range(3)]
+    back = [p.reversed() for p in shots]
+    own, other = [], []
+    for seed in range(40):
+        one = imputed().behind(warm, cold, shots, 7, seed)
+        two = imputed().behind(cold, warm, back, 7, seed)
+        assert (one.user_id, one.preferences[:3]) == (warm, shots)
+        assert (two.user_id, two.preferences[:3]) == (cold, back)
+        assert sides(one.preferences) == sides(two.preferences)
+        texts = [text for p in one.preferences for text in (p.chosen, p.rejected)]
+        assert len(set(texts)) == len(texts) == 14
+        own += [TEXTS[p.chosen].endswith("warm") for p in one.preferences[3:]]
+        other += [TEXTS[p.chosen].endswith("warm") for p in two.preferences[3:]]
+        assert one.likely[0] == pytest.approx(1 - two.likely[0])  # before anything is known
+        assert min(one.likely[2], two.likely[2]) > 0.7  # two such shots say who it is
+    assert np.mean(own) > 0.8
+    assert np.mean(other) < 0.2
+
+
+def test_between_two_who_are_alike_nothing_is_personal() -> None:
+    shots = [Preference("Which?", "good and warm 0", "bad and cold 0")]
+    assert imputed().behind("warm 0", "warm 0", shots, 5, 0).preferences == shots
+
+
 def test_half_of_the_pairs_depend_on_who_the_user_is() -> None:
     share = []
     for user in EVERYBODY.by_user:

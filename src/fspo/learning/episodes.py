@@ -69,10 +69,13 @@ class EpisodeDataset:
 
         Where it says `opposed`, that share of all turns, most of them early, is for couples of
         users who chose opposite ways (`opposites.py`): one after the other, with the same pairs in
-        the same order.
+        the same order. If it says `imputed`, too, they go on with pairs that they were not asked
+        about: these shots say plainly whose side a user is on, and what either side thinks of
+        everything else can be learned.
 
         Where it says `imputed`, that share of all others has pairs that the user was not asked
         about, as the user would choose (`imputing.py`); but for users of whom that is not known.
+        If it says `paired`, too, the second of two is as somebody of the opposite taste would.
         """
         turn, member = divmod(index, 2)
         before = self._opposed_turns(turn)
@@ -82,16 +85,17 @@ class EpisodeDataset:
         drawn, member = divmod(index, together)
         turn, place = divmod(drawn, -(-len(self.users) // together))
         order = np.random.default_rng([self._recipe.seed, turn]).permutation(len(self.users))
-        first = order[order % together == 0][place]
-        user = self.users[min(first + member, len(self.users) - 1)]
-        return self._own_episode(user, drawn)
+        first = int(order[order % together == 0][place])
+        return self._own_episode(first, member, drawn)
 
-    def _own_episode(self, user: str, number: int) -> Episode:
+    def _own_episode(self, first: int, member: int, number: int) -> Episode:
         seed, most, share = self._recipe.seed, self._recipe.shots + 1, self._recipe.imputed
         if self._imputed and int((number + 1) * share) > int(number * share):
-            episode = self._imputed.draw(user, most, [seed, 9, number])
+            user = self.users[first]
+            episode = self._imputed.draw(user, most, [seed, 9, number], opposite=member == 1)
             if len(episode.preferences) >= min(2, most):
                 return episode
+        user = self.users[min(first + member, len(self.users) - 1)]
         return self._preferences.draw(user, most, [seed, number])
 
     def _opposites(self) -> list[Couple]:
@@ -120,8 +124,12 @@ class EpisodeDataset:
         order = np.random.default_rng([self._recipe.seed, 7, turn]).permutation(len(self._couples))
         couple = self._couples[order[place]]
         said = couple.drawn(np.random.default_rng([self._recipe.seed, 8, number]))[member]
-        user = (couple.one, couple.other)[member]
-        return Episode(user, without_repetition(said, self._recipe.shots + 1))
+        user, opposite = (couple.one, couple.other) if member == 0 else (couple.other, couple.one)
+        most = self._recipe.shots + 1
+        if self._imputed is None:
+            return Episode(user, without_repetition(said, most))
+        shots = without_repetition(said, min(LEAST, most))
+        return self._imputed.behind(user, opposite, shots, most, [self._recipe.seed, 10, number])
 
 
 def training_preferences(preferences: Preferences, split: str) -> Preferences:

@@ -22,6 +22,7 @@ from fspo.preferences.records import Episode, Preference, Preferences, without_r
 
 _SURE = 1.0  # log-odds of the likelier choice, at least: 73%
 _CANDIDATES = 64  # pairs that are looked at for each that is wanted
+_FAR = 2.0  # how far out a decided taste is, in the prior's standard deviations
 
 Ints = NDArray[np.int64]
 
@@ -60,7 +61,9 @@ class Imputed:
             self._starts[own], self._counts[own] = start, len(own)
             start += len(own)
 
-    def draw(self, user: str, most: int, seed: int | Sequence[int]) -> Episode:
+    def draw(
+        self, user: str, most: int, seed: int | Sequence[int], opposite: bool = False
+    ) -> Episode:
         """Up to `most` pairs, no prompt twice or else no response twice, as the user would choose.
 
         The choices are drawn by chance; which pairs are asked about is not. `likely` is what the
@@ -70,20 +73,68 @@ class Imputed:
             user: one of the training users.
             most: how many at most.
             seed: what is drawn depends on it.
+            opposite: the same pairs, as somebody would choose whose taste is the reverse of the
+                user's, who likes what everybody likes as much (and whom the factors' prior, a
+                normal distribution around 0, takes for as likely).
         """
         generator = np.random.default_rng(seed)
-        one, other = self._candidates(most * _CANDIDATES, generator)
-        common = self._fitted.biases[one] - self._fitted.biases[other]
-        own: Floats = (self._fitted.factors[one] - self._fitted.factors[other]) @ self._users[user]
+        pairs = self._candidates(most * _CANDIDATES, generator)
+        common, own = self._log_odds(pairs, self._users[user])
         sure = np.abs(common + own) >= _SURE
-        personal = sure & (np.abs(own) >= np.maximum(_SURE, np.abs(common)))
-        places = _alternating(np.flatnonzero(personal), np.flatnonzero(sure))
-        first = generator.random(len(one)) < sigmoid(common + own)
-        rows = [self._preference(int(one[k]), int(other[k]), bool(first[k])) for k in places]
+        places = _alternating(np.flatnonzero(sure & _personal(common, own)), np.flatnonzero(sure))
+        rows = self._drawn(pairs, common - own if opposite else common + own, places, generator)
         kept = without_repetition(rows, most)
         # In another order: whether a pair is personal is not to be read off its place.
         said = [kept[k] for k in generator.permutation(len(kept))]
         return Episode(user, said, self._likely(said))
+
+    def behind(
+        self,
+        user: str,
+        opposite: str,
+        shots: Sequence[Preference],
+        most: int,
+        seed: int | Sequence[int],
+    ) -> Episode:
+        """`shots`, and behind them pairs over which it matters who somebody is.
+
+        They are chosen as by somebody with a decided taste, on the user's side of the opposite.
+        Both sides are asked about the same pairs.
+
+        Args:
+            user: one of the training users.
+            opposite: another.
+            shots: what the user chose where the other did not.
+            most: how many pairs in all, at most.
+            seed: what is drawn depends on it.
+        """
+        generator = np.random.default_rng(seed)
+        apart = self._users[user] - self._users[opposite]
+        pairs = self._candidates(most * _CANDIDATES, generator)
+        common, own = self._log_odds(pairs, _FAR * apart / (np.linalg.norm(apart) or 1.0))
+        places = np.flatnonzero(_personal(common, own)).tolist()
+        rows = self._drawn(pairs, common + own, places, generator)
+        said = [*shots, *without_repetition(rows, most - len(shots), shots)]
+        return Episode(user, said, self._likely(said))
+
+    def _log_odds(self, pairs: tuple[Ints, Ints], taste: Floats) -> tuple[Floats, Floats]:
+        """Of the first of each pair: what everybody's liking makes of it, and what a taste adds."""
+        one, other = pairs
+        fitted = self._fitted
+        own: Floats = (fitted.factors[one] - fitted.factors[other]) @ taste
+        return fitted.biases[one] - fitted.biases[other], own
+
+    def _drawn(
+        self,
+        pairs: tuple[Ints, Ints],
+        log_odds: Floats,
+        places: Sequence[int],
+        generator: np.random.Generator,
+    ) -> list[Preference]:
+        """Choices between the pairs at these places, by chance."""
+        first = generator.random(len(log_odds)) < sigmoid(log_odds)
+        chosen, rejected = np.where(first, pairs, pairs[::-1]).tolist()
+        return [self._preference(chosen[place], rejected[place]) for place in places]
 
     def _likely(self, said: Sequence[Preference]) -> list[float]:
         """Of each choice, how likely it is to somebody who knows those before it."""
@@ -101,10 +152,14 @@ class Imputed:
         differ = one != other
         return one[differ], other[differ]
 
-    def _preference(self, one: int, other: int, first: bool) -> Preference:
-        chosen, rejected = (one, other) if first else (other, one)
+    def _preference(self, chosen: int, rejected: int) -> Preference:
         prompt, text = self._fitted.responses[chosen]
         return Preference(prompt, text, self._fitted.responses[rejected][1])
+
+
+def _personal(common: Floats, own: Floats) -> NDArray[np.bool_]:
+    """Where it matters who the user is: more than what everybody likes, and enough to be sure."""
+    return np.abs(own) >= np.maximum(_SURE, np.abs(common))
 
 
 def _alternating(first: Ints, second: Ints) -> list[int]:
