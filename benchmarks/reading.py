@@ -31,8 +31,8 @@ from fspo.evaluation.evaluate import versions
 from fspo.files import write_json
 from fspo.learning.policy import load_policy
 from fspo.learning.tree import EpisodeTree
-from fspo.preferences.factors import ResponseFactors
 from fspo.preferences.imputing import Imputed
+from fspo.preferences.logistic import sigmoid
 from fspo.preferences.records import Preferences
 
 Floats = NDArray[np.float64]
@@ -75,7 +75,7 @@ def excess(asked: Asked) -> float:
     The Kullback-Leibler divergence of the policy's probabilities from the factors'.
     """
     truth, said = asked.common + asked.personal, asked.reward
-    likely = 1 / (1 + np.exp(-truth))
+    likely = sigmoid(truth)
     return float(
         np.mean(
             likely * (np.logaddexp(0, -said) - np.logaddexp(0, -truth))
@@ -100,15 +100,14 @@ def summed_up(asked: Asked, generator: np.random.Generator) -> dict[str, Any]:
 
 
 def ask(train: Preferences, folder: Path, people: int) -> Asked:
-    """Asks a policy about `people` training people who have choices for all numbers of shots."""
+    """Asks a policy (chain template) about training people with choices for all the shots."""
     imputed = Imputed(train, np.random.default_rng(0))
-    fitted = ResponseFactors(train, np.random.default_rng(0))  # the same once more
-    nobody = fitted.of_user([])
+    nobody = imputed.fitted.of_user([])
     policy = load_policy(folder)
     order = np.random.default_rng(0).permutation(list(train.by_user))
     drawn = [imputed.draw(str(user), SHOTS + 1, [1, n]) for n, user in enumerate(order)]
     whole = [episode for episode in drawn if len(episode.preferences) == SHOTS + 1][:people]
-    common = np.stack([fitted.log_odds(nobody, episode.preferences) for episode in whole])
+    common = np.stack([imputed.fitted.log_odds(nobody, episode.preferences) for episode in whole])
     likely = np.array([episode.likely for episode in whole])
     rewards = []
     for episode in track(whole, "people", len(whole)):

@@ -55,7 +55,7 @@ def shipped(name: str) -> TrainRecipe:
     return read_recipe(TrainRecipe, RECIPES / f"{name}.yaml", {})
 
 
-# Residents disagree about statements: who is who is learned first, then what most people like.
+# Residents disagree about statements: who is who is learned first, then what either side likes.
 # Workers agree about most arguments.
 PLANS = {
     "polis": Plan([shipped("fspo-couples"), shipped("fspo-people")], [0, 1, 4, 8]),

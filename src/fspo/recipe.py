@@ -112,7 +112,8 @@ class TrainRecipe(Section):
         0.0,
         ge=0,
         le=1,
-        description="share of the other episodes whose pairs are what their users would choose",
+        description="share of the other episodes whose pairs are what their users would choose; "
+        "couples go on with such",
     )
     batch_size: int = Field(2, ge=1, description="episodes in an optimizer step, on each process")
     micro_batch_size: int = Field(1, ge=1, description="episodes in one forward pass")

@@ -33,6 +33,9 @@ class Imputed:
     Every other pair is one over which it matters who the user is: there the user's own taste
     weighs more than what everybody likes. (Of all pairs few are so, and what is common to all
     would be all that is learned.)
+
+    Attributes:
+        fitted: the factors of all training users' choices.
     """
 
     def __init__(self, preferences: Preferences, generator: np.random.Generator) -> None:
@@ -45,12 +48,12 @@ class Imputed:
         Raises:
             FspoError: if there are no preferences.
         """
-        self._fitted = ResponseFactors(preferences, generator)
+        self.fitted = ResponseFactors(preferences, generator)
         self._users = {
-            user: self._fitted.of_user(rows) for user, rows in preferences.by_user.items()
+            user: self.fitted.of_user(rows) for user, rows in preferences.by_user.items()
         }
         of_prompt: dict[str, list[int]] = defaultdict(list)
-        for place, (prompt, _) in enumerate(self._fitted.responses):
+        for place, (prompt, _) in enumerate(self.fitted.responses):
             of_prompt[prompt].append(place)
         # Each response with where the others to its prompt stand in one array.
         self._order: Ints = np.array([p for own in of_prompt.values() for p in own], np.int64)
@@ -120,7 +123,7 @@ class Imputed:
     def _log_odds(self, pairs: tuple[Ints, Ints], taste: Floats) -> tuple[Floats, Floats]:
         """Of the first of each pair: what everybody's liking makes of it, and what a taste adds."""
         one, other = pairs
-        fitted = self._fitted
+        fitted = self.fitted
         own: Floats = (fitted.factors[one] - fitted.factors[other]) @ taste
         return fitted.biases[one] - fitted.biases[other], own
 
@@ -139,7 +142,7 @@ class Imputed:
     def _likely(self, said: Sequence[Preference]) -> list[float]:
         """Of each choice, how likely it is to somebody who knows those before it."""
         log_odds = [
-            self._fitted.log_odds(self._fitted.of_user(said[:shots]), [said[shots]])
+            self.fitted.log_odds(self.fitted.of_user(said[:shots]), [said[shots]])
             for shots in range(len(said))
         ]
         return [float(likely) for likely in sigmoid(np.ravel(log_odds))]
@@ -153,8 +156,8 @@ class Imputed:
         return one[differ], other[differ]
 
     def _preference(self, chosen: int, rejected: int) -> Preference:
-        prompt, text = self._fitted.responses[chosen]
-        return Preference(prompt, text, self._fitted.responses[rejected][1])
+        prompt, text = self.fitted.responses[chosen]
+        return Preference(prompt, text, self.fitted.responses[rejected][1])
 
 
 def _personal(common: Floats, own: Floats) -> NDArray[np.bool_]:
