@@ -25,6 +25,7 @@ from people_splits import SHOTS, STUDIES, Study, read
 from fspo.console import say
 from fspo.evaluation.evaluate import versions
 from fspo.evaluation.keeping import Kept, dependencies
+from fspo.evaluation.mirroring import mirrored_name, probe_mirrored
 from fspo.evaluation.probing import Gaps, Probe, hits, probe
 from fspo.evaluation.statistics import paired_difference
 from fspo.evaluation.summaries import accuracy, by_user, known
@@ -35,6 +36,7 @@ from fspo.preferences.writing import save_preferences
 from fspo.recipe import RECIPES, EvaluateRecipe, Lora, TrainRecipe, read_recipe
 
 OURS = "FSPO"
+MIRRORED = mirrored_name(OURS)
 WITHOUT = "DPO without users"
 
 
@@ -157,16 +159,16 @@ class ForAnybody:
 def measured(
     probes: Sequence[Probe], gaps: Mapping[str, Sequence[Gaps]], counts: Sequence[int]
 ) -> dict[str, Any]:
-    """Every predictor's accuracy by shots, calibration, and FSPO's lead over it at all shots."""
+    """Every predictor's accuracy by shots, calibration, and our leads over it at all shots."""
     hit = {
         name: by_user(probes, [hits(values)[-1] for values in own]) for name, own in gaps.items()
     }
-    ours = hit[OURS]
     return {
-        "people": len(ours),
+        "people": len(hit[OURS]),
         "predictors": {
             name: accuracy(probes, own, counts, 0)
-            | {"lead": _lead(ours, hit[name]), "by_person": _spread(hit[name])}
+            | {"leads": {who: _lead(hit[who], hit[name]) for who in (OURS, MIRRORED)}}
+            | {"by_person": _spread(hit[name])}
             for name, own in gaps.items()
         },
     }
@@ -226,7 +228,10 @@ def main() -> None:
     for predictor, kept in predictors(study, given.out, policies):
         say(predictor.name)
         for kind, asked in asked_of.items():
-            gaps[kind][predictor.name] = probe(predictor, asked, counts[kind], kept)
+            gaps[kind][predictor.name] = told = probe(predictor, asked, counts[kind], kept)
+            if predictor.name == OURS:
+                turned = probe_mirrored(predictor, asked, counts[kind], told, kept)
+                gaps[kind][MIRRORED] = turned
     for kind, own in gaps.items():
         results[kind] = measured(asked_of[kind], own, counts[kind])
     write_json(given.out / "results.json", results)

@@ -37,6 +37,9 @@ HoldoutPrompts = Annotated[
 DropTies = Annotated[
     bool | None, typer.Option("--drop-ties", help="Leave out rows with two equal responses.")
 ]
+Mirroring = Annotated[
+    bool, typer.Option("--mirrored", help="Ask the policy with every choice turned round, too.")
+]
 Text = str | None
 
 
@@ -207,6 +210,7 @@ def evaluate(
     baseline: Annotated[
         list[str] | None, typer.Option(help="A simple predictor beside, such as majority.")
     ] = None,
+    mirrored: Mirroring = False,
     shots: int | None = None,
     users: int | None = None,
     seed: Seed = 0,
@@ -221,6 +225,7 @@ def evaluate(
     keys = ("judge", "holdout_users", "holdout_prompts", "drop_ties", "shots", "users")
     given: dict[str, Any] = {key: value for key, value in locals().items() if key in keys}
     given |= {"baselines": baseline or None, "methods": method or None}
+    given |= {"mirrored": mirrored or None}
     results = run(data, policy, out, read_recipe(EvaluateRecipe, recipe, given), seed)
     _show(results, as_json, out / "results.json")
 
@@ -285,6 +290,7 @@ def rank(
     policy: Annotated[Path, typer.Option(help="The folder that `fspo train` wrote.")],
     user: Annotated[Text, typer.Option(help="Whose preferences, where there are several.")] = None,
     shots: Annotated[int | None, typer.Option(help="How many preferences to read.")] = None,
+    mirrored: Mirroring = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -298,7 +304,7 @@ def rank(
     [found] = trained([policy])
     [method] = methods([found], [], EvaluateRecipe())
     count = int(found.settings.get("shots", 8)) if shots is None else shots
-    ranked = run(method, load_preferences(preferences), prompt, answer, user, count)
+    ranked = run(method, load_preferences(preferences), prompt, answer, user, count, mirrored)
     if as_json:
         print(json.dumps(ranked, ensure_ascii=False, indent=2))
         return

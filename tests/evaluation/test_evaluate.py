@@ -119,6 +119,33 @@ def test_accuracy_equals_a_naive_recomputation(place: Path) -> None:
     assert accuracy["gain"]["2"]["mean"] == pytest.approx(gain, abs=1e-4)
 
 
+def test_with_every_shot_turned_round_accuracy_equals_a_naive_recomputation(place: Path) -> None:
+    recipe = RECIPE.model_copy(update={"mirrored": True, "judge": "none", "predict": "policies"})
+    results = evaluate(place / "data", [place / "policy"], place / "mirrored", recipe, seed=3)
+    assert list(results["predictions"])[:2] == ["FSPO", "FSPO, mirrored"]
+    policy, data = load_policy(place / "policy"), load_preferences(place / "data")
+
+    def margin(shots: list[Preference], target: Preference) -> float:
+        tree = EpisodeTree.from_episode(Episode("u", [*shots, target]), policy.tokenizer)
+        (margins,) = policy.margins([tree])
+        return float(margins[-2] - margins[-1])
+
+    hits: dict[str, list[float]] = {"0": [], "1": [], "2": []}
+    for user in ["u4", "u5", "u6", "u7"]:
+        for draw in range(2):
+            order = np.random.default_rng([3, draw]).permutation(7)
+            rows = [data.by_user[user][index] for index in order]
+            for target in rows[:2]:
+                for shots in range(3):
+                    read = rows[2 : 2 + shots]
+                    turned = [Preference(p.prompt, p.rejected, p.chosen) for p in read]
+                    shown = margin(read, target) - margin(turned, target)
+                    hits[str(shots)].append(float(margin([], target) + shown / 2 > 0))
+    by_shots = results["predictions"]["FSPO, mirrored"]["by_shots"]
+    assert by_shots == {shots: round(float(np.mean(own)), 4) for shots, own in hits.items()}
+    assert by_shots["0"] == results["predictions"]["FSPO"]["by_shots"]["0"]
+
+
 def test_the_same_seed_gives_the_same_results_and_an_interrupted_run_goes_on(place: Path) -> None:
     first = evaluate(place / "data", [place / "policy"], place / "again", RECIPE, seed=1)
     for said in ("answers", "predictions"):

@@ -19,6 +19,7 @@ from fspo.console import say
 from fspo.evaluation import comparing, summaries
 from fspo.evaluation.cohort import Cohort, cohort, drops_ties, eligible
 from fspo.evaluation.keeping import Kept, dependencies
+from fspo.evaluation.mirroring import mirrored_name, probe_mirrored
 from fspo.evaluation.probing import Gaps, draw_probes, probe, shot_counts
 from fspo.evaluation.winrate import write_answers
 from fspo.files import write_json
@@ -88,7 +89,11 @@ def evaluate(
     for method in methods(compared, names, recipe):
         said = partial(Kept, name=method.name, depends=depends(method.name))
         if recipe.predict == "all" or (recipe.predict == "policies" and method.name in ours):
-            gaps[method.name] = probe(method, probes, counts, said(out / "predictions"))
+            kept = said(out / "predictions")
+            gaps[method.name] = own = probe(method, probes, counts, kept)
+            if recipe.mirrored and method.name in ours:
+                turned = probe_mirrored(method, probes, counts, own, kept)
+                gaps[mirrored_name(method.name)] = turned
         if told and isinstance(method, Rat):
             descriptions[method.name] = _nearness(method, tasks)
         if judge:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fspo.errors import FspoError
+from fspo.evaluation.mirroring import mirrored, turned_round
 from fspo.methods.best_of import score_of
 from fspo.methods.method import Predictor
 from fspo.preferences.records import Preferences
@@ -20,6 +21,7 @@ def rank(
     answers: Sequence[str],
     user_id: str | None = None,
     shots: int = 8,
+    mirror: bool = False,
 ) -> list[dict[str, Any]]:
     """Ranks answers to a prompt as the user would, given the user's preferences as shots.
 
@@ -30,6 +32,7 @@ def rank(
         answers: two or more candidates.
         user_id: whose preferences; may be left out where there is one user.
         shots: how many of the user's preferences are read, the last ones.
+        mirror: also ask with every shot turned round (`mirroring.py`).
 
     Returns:
         Best first: `{"rank", "answer", "index", "reward", "probability"}`. The reward is the
@@ -49,7 +52,13 @@ def rank(
     name = _one_user(preferences, user_id)
     rows = preferences.by_user[name]
     examples = rows[max(0, len(rows) - shots) :]
-    rewards = np.array(score_of(method)(preferences.users[name], examples, prompt, answers))
+    score, user = score_of(method), preferences.users[name]
+    rewards = np.array(score(user, examples, prompt, answers))
+    if mirror:
+        everybody, opposite = (
+            np.array(score(user, shown, prompt, answers)) for shown in ([], turned_round(examples))
+        )
+        rewards = mirrored(everybody, rewards, opposite)
     weights = np.exp(rewards - rewards.max())
     probabilities = weights / weights.sum()
     return [

@@ -1,0 +1,62 @@
+"""What a user's choices say, and nothing else that their words do to a prediction.
+
+The texts of the shots stand in the context whichever of two was chosen, and move what a small model
+says of any pair. So it is asked twice: with the user's choices, and with each of them turned round,
+as somebody of the opposite taste would have made it. The words are the same in both, and cancel out
+of the difference. What everybody likes is asked without shots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fspo.evaluation.keeping import Kept
+from fspo.evaluation.probing import Gaps, Probe, probe
+from fspo.methods.method import Floats, Predictor
+from fspo.preferences.records import Preference
+
+
+def mirrored_name(name: str) -> str:
+    """What reports call a method's predictions when they are read off so."""
+    return f"{name}, mirrored"
+
+
+def turned_round(shots: Sequence[Preference]) -> list[Preference]:
+    """The same shots, as somebody of the opposite taste would have chosen."""
+    return [shot.reversed() for shot in shots]
+
+
+def mirrored(everybody: Floats, told: Floats, opposite: Floats) -> Floats:
+    """`f(no shots) + (f(S) - f(-S)) / 2`, with -S the shots S turned round.
+
+    Where f adds to what everybody likes something that changes its sign with every choice, this is
+    f(S) itself.
+
+    Args:
+        everybody: log-odds or rewards without shots, in nats, of any shape that fits the others'.
+        told: the same after the user's shots.
+        opposite: the same after these turned round.
+    """
+    return everybody + (told - opposite) / 2
+
+
+def probe_mirrored(
+    method: Predictor,
+    probes: Sequence[Probe],
+    counts: Sequence[int],
+    told: Sequence[Gaps],
+    kept: Kept | None = None,
+) -> list[Gaps]:
+    """What `probe` gave for these probes, mirrored, float64 (counts, targets) each.
+
+    Args:
+        method: who is asked once more.
+        probes: what it was shown and asked.
+        counts: after how many of a probe's shots; the first is 0.
+        told: what it said.
+        kept: as in `probe`.
+    """
+    turned = [replace(one, shots=turned_round(one.shots)) for one in probes]
+    opposite = probe(method, turned, counts, kept)
+    return [mirrored(own[:1], own, other) for own, other in zip(told, opposite, strict=True)]
