@@ -53,6 +53,7 @@ class Reader:
 
 shots_of_somebody = st.lists(
     st.builds(Preference, st.just("p"), st.text("ab", min_size=1), st.text("ab", min_size=1)),
+    min_size=1,
     max_size=4,
 )
 

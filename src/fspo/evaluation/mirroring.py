@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from fspo.evaluation.keeping import Kept
 from fspo.evaluation.probing import Gaps, Probe, probe
 from fspo.methods.method import Floats, Predictor
@@ -53,10 +55,13 @@ def probe_mirrored(
     Args:
         method: who is asked once more.
         probes: what it was shown and asked.
-        counts: after how many of a probe's shots; the first is 0.
+        counts: after how many of a probe's shots; 0 is the first of several.
         told: what it said.
         kept: as in `probe`.
     """
     turned = [replace(one, shots=turned_round(one.shots)) for one in probes]
-    opposite = probe(method, turned, counts, kept)
-    return [mirrored(own[:1], own, other) for own, other in zip(told, opposite, strict=True)]
+    opposite = probe(method, turned, counts[1:], kept)
+    return [
+        np.concatenate([own[:1], mirrored(own[:1], own[1:], other)])
+        for own, other in zip(told, opposite, strict=True)
+    ]
