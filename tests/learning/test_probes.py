@@ -60,6 +60,20 @@ def test_the_chain_is_read_once_and_the_paper_layout_pair_by_pair() -> None:
     assert len(probe_trees("u", shots, targets, [0, 4], byte_tokenizer(), "paper")) == 2 * 2
 
 
+def test_a_question_that_the_first_shot_asks_too_is_not_written_for_each_branch() -> None:
+    question = "What do you think? " * 5
+    shots, targets = [Preference(question, "a", "b")], [Preference(question, "c", "d")] * 3
+    (same,) = probe_trees("u", shots, targets, [0, 1], byte_tokenizer())
+    others = [Preference(question[::-1], "c", "d")] * 3
+    (other,) = probe_trees("u", shots, others, [0, 1], byte_tokenizer())
+    assert len(other) - len(same) > 6 * len(question)
+    model = small_model()
+    with torch.no_grad():
+        (found,) = response_logps(model, [same])
+        expected = [one_by_one(model, shots[:count], t) for count in (0, 1) for t in targets]
+    torch.testing.assert_close(found, torch.cat(expected), atol=1e-4, rtol=1e-4)
+
+
 def test_shots_that_do_not_fit_are_dropped_and_a_target_that_does_not_is_named() -> None:
     tokenizer = byte_tokenizer()
     tokenizer.model_max_length = 400

@@ -6,6 +6,7 @@ It knows the template's blocks and a tokenizer; what is done with a tree is for 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -96,7 +97,7 @@ class Growing:
 
     def __init__(self, chain: Tokens) -> None:
         self.chain = list(chain)
-        self._branches: list[tuple[int, Tokens]] = []  # where it leaves, its tokens
+        self._branches: list[tuple[int, Tokens, Tokens]] = []  # where it leaves, lead, the rest
         self._responses: list[tuple[int, int, Tokens]] = []  # branch, start, tokens
 
     def target(self, pair: Pair) -> None:
@@ -106,8 +107,11 @@ class Growing:
         self.chain += pair.chosen
 
     def leave_with(self, lead: Tokens, response: Tokens) -> None:
-        """Puts a response, behind what leads up to it, on a branch that leaves the chain here."""
-        self._branches.append((len(self.chain), [*lead, *response[:-1]]))
+        """Puts a response, behind what leads up to it, on a branch that leaves the chain here.
+
+        As far as the chain goes on with the same lead, the branch leaves it that much later.
+        """
+        self._branches.append((len(self.chain), lead, response[:-1]))
         start = len(self.chain) + len(lead)
         self._responses.append((len(self._branches), start, response))
 
@@ -116,13 +120,15 @@ class Growing:
         tokens = list(self.chain)
         positions = list(range(len(self.chain)))
         branch = [0] * len(self.chain)
-        begins = [0]  # where each branch is stored
-        for number, (leave, ids) in enumerate(self._branches, 1):
+        begins, leaves = [0], [len(self.chain)]  # where each branch is stored, and where it leaves
+        for number, (leave, lead, rest) in enumerate(self._branches, 1):
+            shared = len(commonprefix([self.chain[leave : leave + len(lead)], lead]))
+            leave, ids = leave + shared, [*lead[shared:], *rest]
             begins.append(len(tokens))
+            leaves.append(leave)
             tokens += ids
             positions += range(leave, leave + len(ids))
             branch += [number] * len(ids)
-        leaves = [len(self.chain), *(leave for leave, _ in self._branches)]
         responses = [
             Response(start, ids, _rows(start, len(ids), begins[number], number and leaves[number]))
             for number, start, ids in self._responses
