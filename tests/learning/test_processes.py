@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from fspo.preferences.writing import save_preferences
 from fspo.recipe import Lora, TrainRecipe
 
 ADAPTER = "adapter_model.safetensors"
+DDP = ("-m", "fspo")
+FSDP2 = (str(Path(__file__).with_name("sharding.py")),)
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +53,14 @@ def recipe(place: Path, out: str, **settings: object) -> TrainRecipe:
     return TrainRecipe.model_validate(defaults | settings)
 
 
-def launched(settings: TrainRecipe, *flags: str) -> subprocess.Popen[str]:
+def launched(
+    settings: TrainRecipe, *flags: str, script: Sequence[str] = DDP
+) -> subprocess.Popen[str]:
     """The recipe on two processes, as a user would start them."""
     path = Path(settings.out).with_suffix(".yaml")
     path.write_text(settings.model_dump_json())
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", "-m", "fspo", "train", str(path), *flags]
+    command += ["--nproc-per-node", "2", *script, "train", str(path), *flags]
     return subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -66,11 +71,11 @@ def log_of(folder: Path) -> list[dict[str, float]]:
     return log
 
 
-def check_alike(one: Path, two: Path) -> None:
+def check_alike(one: Path, two: Path, weights_in: str = ADAPTER) -> None:
     losses = [[line["loss"] for line in log_of(folder)] for folder in (one, two)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-    there = load_file(two / ADAPTER)
-    for name, weights in load_file(one / ADAPTER).items():
+    there = load_file(two / weights_in)
+    for name, weights in load_file(one / weights_in).items():
         torch.testing.assert_close(there[name], weights, atol=1e-5, rtol=1e-4)
 
 
@@ -106,24 +111,44 @@ def test_processes_with_unlike_numbers_of_passes_train_like_one(place: Path) -> 
     check_alike(one, Path(two.out))
 
 
-def test_a_killed_worker_ends_the_job_which_then_resumes(place: Path) -> None:
-    settings = recipe(place, "killed", batch_size=2, episodes=64)
-    process = launched(settings)
+WHOLE = {"lora": None, "learning_rate": 1e-4, "store_reference": True}
+
+
+@pytest.mark.parametrize("changes", [{}, WHOLE], ids=["lora", "whole"])
+def test_sharded_weights_train_like_whole_ones(place: Path, changes: dict[str, object]) -> None:
+    name = "whole" if changes else "lora"
+    one = train(recipe(place, f"{name}-one", batch_size=4, **changes))
+    two = recipe(place, f"{name}-sharded", batch_size=2, **changes)
+    process = launched(two, script=FSDP2)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    check_alike(one, Path(two.out), "model.safetensors" if changes else ADAPTER)
+
+
+@pytest.mark.parametrize("script", [DDP, FSDP2], ids=["ddp", "fsdp2"])
+def test_a_killed_worker_ends_the_job_which_then_resumes(
+    place: Path, script: Sequence[str]
+) -> None:
+    out = "killed-sharded" if script is FSDP2 else "killed"
+    settings = recipe(place, out, batch_size=2, episodes=64)
+    process = launched(settings, script=script)
     deadline = time.monotonic() + 240
-    while not last_checkpoint(place / "killed" / "checkpoints"):
+    while not (checkpoint := last_checkpoint(place / out / "checkpoints")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    # How accelerate saves what is in parts.
+    assert (checkpoint / "pytorch_model_fsdp.bin").exists() == (script is FSDP2)
     os.kill(worker(process.pid), signal.SIGKILL)
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "SIGKILL" in said or "-9" in said
-    assert not (place / "killed" / ADAPTER).exists()
-    again = launched(settings, "--resume")
+    assert not (place / out / ADAPTER).exists()
+    again = launched(settings, "--resume", script=script)
     _, said = again.communicate(timeout=300)
     assert again.returncode == 0, said
-    whole = train(recipe(place, "whole", batch_size=4, micro_batch_size=4, episodes=64))
-    check_alike(whole, place / "killed")
+    alone = recipe(place, f"{out}-alone", batch_size=4, micro_batch_size=4, episodes=64)
+    check_alike(train(alone), place / out)
 
 
 def worker(launcher: int) -> int:
@@ -134,19 +159,3 @@ def worker(launcher: int) -> int:
         for child in children
         if b"RANK=1" in Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
     )
-
-
-@pytest.mark.parametrize("kind", ["lora", "whole"])
-def test_sharded_weights_learn_like_whole_ones_and_are_saved_and_loaded(
-    tmp_path: Path, kind: str
-) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", str(Path(__file__).with_name("sharded.py"))]
-    done = subprocess.run(
-        [*command, str(tmp_path / "weights"), kind],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]

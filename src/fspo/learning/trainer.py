@@ -45,7 +45,8 @@ class TreeModel(nn.Module):
     def forward(self, trees: Sequence[EpisodeTree], reference: bool = False) -> list[Tensor]:
         """Each tree's response log-probs by the policy, or by the reference in its weights."""
         with reference_weights(self.model) if reference else nullcontext():
-            return response_logps(self.model, trees)
+            # Not views of one tensor: FSDP2 hooks itself onto what is returned.
+            return [logps.clone() for logps in response_logps(self.model, trees)]
 
     def activation_checkpointing_enable(self, **settings: Any) -> None:
         """Keeps no activations inside layers, as `trainer: {activation_checkpointing: true}` asks.
