@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,10 @@ from fspo.recipe import Lora, TrainRecipe
 
 ADAPTER = "adapter_model.safetensors"
 DDP = ("-m", "fspo")
-FSDP2 = (str(Path(__file__).with_name("sharding.py")),)
+FSDP2, ZERO2 = ((str(Path(__file__).with_name("sharding.py")), c) for c in ("fsdp2", "zero2"))
+no_deepspeed = find_spec("deepspeed") is None
+with_deepspeed = pytest.mark.skipif(no_deepspeed, reason="DeepSpeed: pip install deepspeed")
+zero2 = pytest.param(ZERO2, marks=with_deepspeed, id="zero2")
 
 
 @pytest.fixture(scope="module")
@@ -114,22 +118,44 @@ def test_processes_with_unlike_numbers_of_passes_train_like_one(place: Path) -> 
 WHOLE = {"lora": None, "learning_rate": 1e-4, "store_reference": True}
 
 
+@pytest.mark.parametrize("script", [pytest.param(FSDP2, id="fsdp2"), zero2])
 @pytest.mark.parametrize("changes", [{}, WHOLE], ids=["lora", "whole"])
-def test_sharded_weights_train_like_whole_ones(place: Path, changes: dict[str, object]) -> None:
-    name = "whole" if changes else "lora"
+def test_sharded_weights_train_like_whole_ones(
+    place: Path, changes: dict[str, object], script: Sequence[str]
+) -> None:
+    name = f"{'whole' if changes else 'lora'}-{script[-1]}"
     one = train(recipe(place, f"{name}-one", batch_size=4, **changes))
-    two = recipe(place, f"{name}-sharded", batch_size=2, **changes)
-    process = launched(two, script=FSDP2)
+    two = recipe(place, name, batch_size=2, **changes)
+    process = launched(two, script=script)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     check_alike(one, Path(two.out), "model.safetensors" if changes else ADAPTER)
 
 
-@pytest.mark.parametrize("script", [DDP, FSDP2], ids=["ddp", "fsdp2"])
+def test_sharded_processes_with_unlike_numbers_of_passes_train_like_one(place: Path) -> None:
+    one = train(recipe(place, "passes-one", batch_size=4))
+    two = recipe(place, "passes-sharded", batch_size=2, micro_batch_tokens=300)
+    process = launched(two, script=FSDP2)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    check_alike(one, Path(two.out))
+
+
+@with_deepspeed
+def test_deepspeed_is_not_given_passes_that_it_would_take_for_steps(place: Path) -> None:
+    process = launched(recipe(place, "passes-zero2", micro_batch_tokens=300), script=ZERO2)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "micro_batch_tokens: DeepSpeed" in said
+
+
+@pytest.mark.parametrize(
+    "script", [pytest.param(DDP, id="ddp"), pytest.param(FSDP2, id="fsdp2"), zero2]
+)
 def test_a_killed_worker_ends_the_job_which_then_resumes(
     place: Path, script: Sequence[str]
 ) -> None:
-    out = "killed-sharded" if script is FSDP2 else "killed"
+    out = f"killed-{script[-1]}"
     settings = recipe(place, out, batch_size=2, episodes=64)
     process = launched(settings, script=script)
     deadline = time.monotonic() + 240
@@ -137,8 +163,9 @@ def test_a_killed_worker_ends_the_job_which_then_resumes(
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    # How accelerate saves what is in parts.
-    assert (checkpoint / "pytorch_model_fsdp.bin").exists() == (script is FSDP2)
+    # How accelerate and DeepSpeed save what is in parts.
+    assert (checkpoint / "pytorch_model_fsdp.bin").exists() == (script == FSDP2)
+    assert (checkpoint / "zero_to_fp32.py").exists() == (script == ZERO2)
     os.kill(worker(process.pid), signal.SIGKILL)
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0

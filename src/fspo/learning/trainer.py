@@ -80,6 +80,11 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         """`tokens_at_once`: of a forward pass, instead of a whole batch in one."""
         super().__init__(model=model, **kwargs)
+        if tokens_at_once and self.is_deepspeed_enabled:
+            raise FspoError(
+                "micro_batch_tokens: DeepSpeed takes every forward pass for a part of a step of "
+                "its own counting; give micro_batch_size instead"
+            )
         self._objective = objective
         self._beta = beta
         self._reduction = logps
