@@ -57,10 +57,13 @@ def shipped(name: str) -> TrainRecipe:
     return read_recipe(TrainRecipe, RECIPES / f"{name}.yaml", {})
 
 
-# Residents disagree about statements: who is who is learned first, then what either side likes.
+# Residents disagree about statements: who is who is learned first, then what either side likes, then
+# what everybody does.
 # Workers agree about most arguments.
 PLANS = {
-    "polis": Plan([shipped("fspo-couples"), shipped("fspo-people")], [0, 1, 4, 8]),
+    "polis": Plan(
+        [shipped("fspo-couples"), shipped("fspo-sides"), shipped("fspo-people")], [0, 1, 4, 8]
+    ),
     "arguments": Plan(
         [
             TrainRecipe(
