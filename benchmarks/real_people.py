@@ -57,9 +57,8 @@ def shipped(name: str) -> TrainRecipe:
     return read_recipe(TrainRecipe, RECIPES / f"{name}.yaml", {})
 
 
-# Residents disagree about statements: who is who is learned first, then what either side likes, then
-# what everybody does.
-# Workers agree about most arguments.
+# Residents disagree about statements: who is who is learned first, then what either side likes,
+# then what everybody does. Workers agree about most arguments.
 PLANS = {
     "polis": Plan(
         [shipped("fspo-couples"), shipped("fspo-sides"), shipped("fspo-people")], [0, 1, 4, 8]
