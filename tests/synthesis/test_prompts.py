@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fspo.errors import FspoError
@@ -23,6 +23,8 @@ def by_topic(topics: int, each: int) -> dict[str, list[str]]:
 
 
 @given(st.integers(6, 3000), st.floats(0, 0.45), st.floats(0.01, 0.45))
+@example(6, 0.4375, 0.4375)
+@example(8, 0.45, 0.45)
 def test_counts_add_up_and_every_split_with_a_share_has_something(count, validation, test):
     counts = split_counts(count, validation, test)
     assert sum(counts.values()) == count
