@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 import yaml
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
@@ -65,9 +64,4 @@ def as_on_gpus(
 if __name__ == "__main__":
     os.environ |= environment(sys.argv.pop(1))
     AcceleratorState.__init__ = as_on_gpus  # type: ignore[method-assign]
-    try:
-        main()
-    finally:
-        # A process that leaves while gloo's threads still run is now and then aborted at its end.
-        if dist.is_initialized():
-            dist.destroy_process_group()
+    main()

@@ -148,6 +148,18 @@ def finish(trainer: Trainer, recipe: TrainRecipe, out: Path) -> None:
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
+def take_leave() -> None:
+    """Ends what ties this process to those that it trained with, if there were any.
+
+    A process that exits while gloo's threads still run is now and then aborted at its very end, and
+    a job that has done all its work counts as failed.
+    """
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def prepare(recipe: TrainRecipe, resume: bool) -> Path:
     """The output folder, after making sure that it is free or holds this very run."""
     for field in ("data", "out"):
