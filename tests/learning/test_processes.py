@@ -94,6 +94,35 @@ def test_two_processes_train_like_one_with_trees_of_unlike_size(place: Path) -> 
     check_alike(one, Path(two.out))
 
 
+LEAVING = """
+import atexit
+import torch.distributed as dist
+from fspo.learning.train import take_leave
+
+class Late:
+    def __del__(self):
+        print("finalized")
+
+late = Late()
+atexit.register(print, "registered")
+if {together}:
+    dist.init_process_group("gloo")
+print("done", end=" ")
+take_leave()
+"""
+
+
+def test_a_process_that_trained_with_others_leaves_before_the_interpreter_ends() -> None:
+    """A thread of gloo that waits for the interpreter while that ends aborts the process."""
+    for together, left in ((True, "done registered\n"), (False, "done registered\nfinalized\n")):
+        process = subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python",
+             sys.executable, "-c", LEAVING.format(together=together)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert process.stdout == left
+
+
 def test_processes_with_unlike_numbers_of_passes_train_like_one(place: Path) -> None:
     """A short tree is read with another short one, a long one alone."""
     settings = recipe(place, "passes", batch_size=4)

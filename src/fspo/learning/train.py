@@ -6,8 +6,11 @@ used with, `training_log.json`, and `checkpoints/` while the run is not finished
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -149,15 +152,20 @@ def finish(trainer: Trainer, recipe: TrainRecipe, out: Path) -> None:
 
 
 def take_leave() -> None:
-    """Ends what ties this process to those that it trained with, if there were any.
+    """Ends this process, its work done, if it trained with others; otherwise does nothing.
 
-    A process that exits while gloo's threads still run is now and then aborted at its very end, and
-    a job that has done all its work counts as failed.
+    At once, without the interpreter's own end: a thread of gloo that waits for the interpreter then
+    is thrown out in the middle of a destructor, and a job that has done all its work is aborted now
+    and then, and counts as failed. What is registered for the exit is done before.
     """
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def prepare(recipe: TrainRecipe, resume: bool) -> Path:
