@@ -58,10 +58,16 @@ def shipped(name: str) -> TrainRecipe:
 
 
 # Residents disagree about statements: who is who is learned first, then what either side likes,
-# then what everybody does. Workers agree about most arguments.
+# then what everybody does, twice. Workers agree about most arguments.
 PLANS = {
     "polis": Plan(
-        [shipped("fspo-couples"), shipped("fspo-sides"), shipped("fspo-people")], [0, 1, 4, 8]
+        [
+            shipped("fspo-couples"),
+            shipped("fspo-sides"),
+            shipped("fspo-people"),
+            shipped("fspo-people").model_copy(update={"episodes": 1000, "seed": 2}),
+        ],
+        [0, 1, 4, 8],
     ),
     "arguments": Plan(
         [
