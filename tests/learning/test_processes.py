@@ -113,7 +113,7 @@ take_leave()
 
 
 def test_a_process_that_trained_with_others_leaves_before_the_interpreter_ends() -> None:
-    """A thread of gloo that waits for the interpreter while that ends aborts the process."""
+    """In the interpreter's own end a process is aborted now and then, all its work done."""
     for together, left in ((True, "done registered\n"), (False, "done registered\nfinalized\n")):
         process = subprocess.run(
             [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python",

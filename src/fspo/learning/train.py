@@ -154,9 +154,10 @@ def finish(trainer: Trainer, recipe: TrainRecipe, out: Path) -> None:
 def take_leave() -> None:
     """Ends this process, its work done, if it trained with others; otherwise does nothing.
 
-    At once, without the interpreter's own end: a thread of gloo that waits for the interpreter then
-    is thrown out in the middle of a destructor, and a job that has done all its work is aborted now
-    and then, and counts as failed. What is registered for the exit is done before.
+    At once, without the interpreter's own end, in which a process is aborted now and then, so that
+    a job that has done all its work counts as failed ("terminate called without an active
+    exception": a thread, gloo's most likely, is thrown out in the middle of a destructor). What is
+    registered for the exit is done before.
     """
     import torch.distributed as dist
 
