@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fspo import Preference, Preferences
 from fspo.errors import FspoError
 from fspo.preferences import imputing
-from fspo.preferences.factors import ResponseFactors
+from fspo.preferences.factors import ResponseFactors, fit_factors
 from fspo.preferences.imputing import Imputed
 
 KINDS = ("good and warm", "good and cold", "bad and warm", "bad and cold")
@@ -160,6 +160,44 @@ def test_half_of_the_pairs_depend_on_who_the_user_is() -> None:
         own = fitted().log_odds(fitted().of_user(EVERYBODY.by_user[user]), said) - common
         share.append(np.mean(np.abs(own) >= np.abs(common)))
     assert 0.5 <= np.mean(share) < 1
+
+
+def of_one_mind(count: int = 60, pairs: int = 6) -> Preferences:
+    """Who all like the same, and choose the other one of two a fifth of the time, by chance."""
+    generator = np.random.default_rng(0)
+    by_user = {}
+    for number in range(count):
+        drawn = [generator.permutation(list(TEXTS))[:2].tolist() for _ in range(pairs)]
+        said = [sorted(pair, reverse=True) for pair in drawn]  # good is better than bad
+        by_user[f"u{number}"] = [
+            Preference("Which?", *(pair[::-1] if generator.random() < 0.2 else pair))
+            for pair in said
+        ]
+    return Preferences(by_user)
+
+
+def test_a_factor_is_fitted_where_it_foretells_choices() -> None:
+    told_apart = fit_factors(EVERYBODY, np.random.default_rng(0))
+    assert told_apart.factors.tolist() == fitted().factors.tolist()
+    assert told_apart.biases.tolist() == fitted().biases.tolist()
+    assert fit_factors(of_one_mind(), np.random.default_rng(0)).factors.shape == (20, 0)
+
+
+def test_of_people_of_one_mind_nothing_is_personal() -> None:
+    of_all = Imputed(of_one_mind(), np.random.default_rng(0))
+    for number in range(60):
+        drawn = of_all.draw(f"u{number}", 8, number)
+        assert drawn.preferences == of_all.draw("u0", 8, number).preferences
+        biases = dict(zip(of_all.fitted.responses, of_all.fitted.biases, strict=True))
+        for p, likely in zip(drawn.preferences, drawn.likely, strict=True):
+            log_odds = biases["Which?", p.chosen] - biases["Which?", p.rejected]
+            assert abs(log_odds) >= imputing._SURE - 1e-9
+            assert likely == pytest.approx(1 / (1 + np.exp(-log_odds)))
+
+
+def test_a_single_choice_is_fitted_as_it_is() -> None:
+    lonely = Preferences({"u": [Preference("Which?", "a", "b")]})
+    assert fit_factors(lonely, np.random.default_rng(0)).factors.shape == (2, 1)
 
 
 def test_responses_are_compared_within_a_prompt_and_lonely_pairs_stay_as_they_are() -> None:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fspo.preferences.factors import ResponseFactors
+from fspo.preferences.factors import fit_factors
 from fspo.preferences.logistic import Floats, sigmoid
 from fspo.preferences.records import Episode, Preference, Preferences, without_repetition
 
@@ -32,7 +32,7 @@ class Imputed:
 
     Every other pair is one over which it matters who the user is: there the user's own taste
     weighs more than what everybody likes. (Of all pairs few are so, and what is common to all
-    would be all that is learned.)
+    would be all that is learned.) Where users' choices show no taste of their own, there are none.
 
     Attributes:
         fitted: the factors of all training users' choices.
@@ -43,12 +43,12 @@ class Imputed:
 
         Args:
             preferences: the training users'.
-            generator: where the factors start from.
+            generator: what is held out to find out whether they are of use, and where they start.
 
         Raises:
             FspoError: if there are no preferences.
         """
-        self.fitted = ResponseFactors(preferences, generator)
+        self.fitted = fit_factors(preferences, generator)
         self._users = {
             user: self.fitted.of_user(rows) for user, rows in preferences.by_user.items()
         }
