@@ -27,9 +27,11 @@ from fspo.evaluation.evaluate import versions
 from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.mirroring import mirrored_name, probe_mirrored
 from fspo.evaluation.probing import Gaps, Probe, hits, probe
+from fspo.evaluation.stacking import stacked, stacks
 from fspo.evaluation.statistics import paired_difference
 from fspo.evaluation.summaries import accuracy, by_user, known
 from fspo.files import write_json
+from fspo.methods.baselines import NAMES
 from fspo.methods.method import Floats, Predictor
 from fspo.preferences.records import Preference, User
 from fspo.preferences.writing import save_preferences
@@ -37,6 +39,10 @@ from fspo.recipe import RECIPES, EvaluateRecipe, Lora, TrainRecipe, read_recipe
 
 OURS = "FSPO"
 MIRRORED = mirrored_name(OURS)
+LINEAR = "logistic on the shots"
+STACKED = f"{MIRRORED}, and {LINEAR}"
+TOGETHER = f"baselines and {MIRRORED}, stacked"
+LEADS = (OURS, MIRRORED, STACKED, TOGETHER)  # of which it is said how far above each they are
 WITHOUT = "DPO without users"
 
 
@@ -134,7 +140,7 @@ def predictors(
 
     What a policy says takes long, and is kept.
     """
-    from fspo.methods.baselines import NAMES, baselines
+    from fspo.methods.baselines import baselines
     from fspo.methods.build import methods, trained
 
     for baseline in baselines(NAMES, study.train, seed=0):
@@ -167,7 +173,11 @@ class ForAnybody:
 def measured(
     probes: Sequence[Probe], gaps: Mapping[str, Sequence[Gaps]], counts: Sequence[int]
 ) -> dict[str, Any]:
-    """Every predictor's accuracy by shots, calibration, and our leads over it at all shots."""
+    """Every predictor's accuracy by shots, calibration, and our leads over it at all shots.
+
+    Two of ours are stacks: FSPO with the logistic model that is fitted to the shots, and with all
+    simple predictors, beside one of them without it.
+    """
     hit = {
         name: by_user(probes, [hits(values)[-1] for values in own]) for name, own in gaps.items()
     }
@@ -175,7 +185,7 @@ def measured(
         "people": len(hit[OURS]),
         "predictors": {
             name: accuracy(probes, own, counts, 0)
-            | {"leads": {who: _lead(hit[who], hit[name]) for who in (OURS, MIRRORED)}}
+            | {"leads": {who: _lead(hit[who], hit[name]) for who in LEADS}}
             | {"by_person": _spread(hit[name])}
             for name, own in gaps.items()
         },
@@ -241,7 +251,10 @@ def main() -> None:
                 turned = probe_mirrored(predictor, asked, counts[kind], told, kept)
                 gaps[kind][MIRRORED] = turned
     for kind, own in gaps.items():
-        results[kind] = measured(asked_of[kind], own, counts[kind])
+        asked = asked_of[kind]
+        own[STACKED] = stacked(asked, [own[MIRRORED], own[LINEAR]])
+        own |= stacks(asked, {name: own[name] for name in NAMES}, {MIRRORED: own[MIRRORED]})
+        results[kind] = measured(asked, own, counts[kind])
     write_json(given.out / "results.json", results)
     print(json.dumps(results, indent=2))
 

@@ -213,6 +213,9 @@ def evaluate(
         list[str] | None, typer.Option(help="A simple predictor beside, such as majority.")
     ] = None,
     mirrored: Mirroring = False,
+    stacked: Annotated[
+        bool, typer.Option("--stacked", help="The baselines together, too, and with each policy.")
+    ] = False,
     shots: int | None = None,
     users: int | None = None,
     seed: Seed = 0,
@@ -227,7 +230,7 @@ def evaluate(
     keys = ("judge", "holdout_users", "holdout_prompts", "drop_ties", "shots", "users")
     given: dict[str, Any] = {key: value for key, value in locals().items() if key in keys}
     given |= {"baselines": baseline or None, "methods": method or None}
-    given |= {"mirrored": mirrored or None}
+    given |= {"mirrored": mirrored or None, "stacked": stacked or None}
     results = run(data, policy, out, read_recipe(EvaluateRecipe, recipe, given), seed)
     _show(results, as_json, out / "results.json")
 

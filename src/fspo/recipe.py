@@ -262,6 +262,9 @@ class EvaluateRecipe(Section):
     mirrored: bool = Field(
         False, description="what policies tell is also read off with every shot turned round"
     )
+    stacked: bool = Field(
+        False, description="the baselines are also taken together, and with each policy"
+    )
     prompts_per_user: int = Field(6, ge=1, description="for win rate")
     users: int = Field(60, ge=2, description="at most so many users")
     max_new_tokens: int = Field(128, ge=1)

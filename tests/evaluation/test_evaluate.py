@@ -146,6 +146,20 @@ def test_with_every_shot_turned_round_accuracy_equals_a_naive_recomputation(plac
     assert by_shots["0"] == results["predictions"]["FSPO"]["by_shots"]["0"]
 
 
+def test_stacks_are_of_what_the_results_hold_and_need_baselines(place: Path) -> None:
+    recipe = RECIPE.model_copy(
+        update={"mirrored": True, "judge": "none", "predict": "policies", "stacked": True}
+    )
+    results = evaluate(place / "data", [place / "policy"], place / "stacked", recipe, seed=3)
+    names = ["majority", "longer", "baselines, stacked", "baselines and FSPO, mirrored, stacked"]
+    assert list(results["predictions"]) == ["FSPO", "FSPO, mirrored", *names]
+    # On new prompts the majority says nothing, and both texts are of one length.
+    assert results["predictions"][names[2]]["by_shots"] == {"0": 0.5, "1": 0.5, "2": 0.5}
+    recipe = recipe.model_copy(update={"baselines": []})
+    with pytest.raises(FspoError, match="--stacked: there are no baselines to stack"):
+        evaluate(place / "data", [place / "policy"], place / "stacked", recipe, seed=3)
+
+
 def test_the_same_seed_gives_the_same_results_and_an_interrupted_run_goes_on(place: Path) -> None:
     first = evaluate(place / "data", [place / "policy"], place / "again", RECIPE, seed=1)
     for said in ("answers", "predictions"):

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fspo.console import say
+from fspo.errors import FspoError
 from fspo.evaluation import comparing, summaries
 from fspo.evaluation.cohort import Cohort, cohort, drops_ties, eligible
 from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.mirroring import mirrored_name, probe_mirrored
 from fspo.evaluation.probing import Gaps, draw_probes, probe, shot_counts
+from fspo.evaluation.stacking import stacks
 from fspo.evaluation.winrate import write_answers
 from fspo.files import write_json
 from fspo.methods.method import Task
@@ -55,7 +57,8 @@ def evaluate(
         What is in `results.json`.
 
     Raises:
-        FspoError: if a policy is not there, or the users have too few preferences.
+        FspoError: if a policy is not there, the users have too few preferences, or there are no
+            baselines to stack.
     """
     from fspo.methods.baselines import baselines
     from fspo.methods.build import methods, trained
@@ -67,6 +70,7 @@ def evaluate(
     every = load_preferences(data, drops_ties(compared, recipe))
     people = cohort(every, [policy.settings for policy in compared], recipe)
     judge = _judge(recipe, people.test, out, seed)
+    beside = _baselines(recipe, people, judge)
     users = eligible(people.test, people.about, recipe)
     counts = shot_counts(recipe.shots)
     probes = draw_probes(
@@ -98,8 +102,13 @@ def evaluate(
             descriptions[method.name] = _nearness(method, tasks)
         if judge:
             answers[method.name] = write_answers(method, tasks, said(out / "answers"), seed)
-    for predictor in baselines(_baselines(recipe, people, judge), people.train, seed):
-        gaps[predictor.name] = probe(predictor, probes, counts)
+    read_off = [mirrored_name(name) if recipe.mirrored else name for name in gaps if name in ours]
+    told_by_ours = {name: gaps[name] for name in read_off}
+    simple = {
+        predictor.name: probe(predictor, probes, counts)
+        for predictor in baselines(beside, people.train, seed)
+    }
+    gaps |= simple | (stacks(probes, simple, told_by_ours) if recipe.stacked else {})
     predictions = {
         name: summaries.accuracy(probes, own, counts, seed) for name, own in gaps.items()
     }
@@ -179,9 +188,14 @@ def _nearness(method: Rat, tasks: Sequence[Task]) -> dict[str, Any]:
 
 
 def _baselines(recipe: EvaluateRecipe, people: Cohort, judge: Judge | None) -> Sequence[str]:
+    named: Sequence[str] = ("majority", "longer")
     if recipe.baselines is not None:
-        return recipe.baselines
-    return () if judge or not people.train.by_user else ("majority", "longer")
+        named = recipe.baselines
+    elif judge or not people.train.by_user:
+        named = ()
+    if recipe.stacked and not named:
+        raise FspoError("--stacked: there are no baselines to stack; name some with --baseline")
+    return named
 
 
 def _tasks(people: Cohort, users: Sequence[str], recipe: EvaluateRecipe, seed: int) -> list[Task]:
