@@ -185,7 +185,7 @@ def measured(
         "people": len(hit[OURS]),
         "predictors": {
             name: accuracy(probes, own, counts, 0)
-            | {"leads": {who: _lead(hit[who], hit[name]) for who in LEADS}}
+            | {"leads": {who: _lead(hit[who], hit[name]) for who in LEADS if who in hit}}
             | {"by_person": _spread(hit[name])}
             for name, own in gaps.items()
         },
@@ -252,8 +252,9 @@ def main() -> None:
                 gaps[kind][MIRRORED] = turned
     for kind, own in gaps.items():
         asked = asked_of[kind]
-        own[STACKED] = stacked(asked, [own[MIRRORED], own[LINEAR]])
-        own |= stacks(asked, {name: own[name] for name in NAMES}, {MIRRORED: own[MIRRORED]})
+        if kind != "opposed":  # many couples share pairs: others would teach the reverse of them
+            own[STACKED] = stacked(asked, [own[MIRRORED], own[LINEAR]])
+            own |= stacks(asked, {name: own[name] for name in NAMES}, {MIRRORED: own[MIRRORED]})
         results[kind] = measured(asked, own, counts[kind])
     write_json(given.out / "results.json", results)
     print(json.dumps(results, indent=2))

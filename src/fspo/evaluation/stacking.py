@@ -15,6 +15,7 @@ from fspo.evaluation.probing import Gaps, Probe
 from fspo.preferences.logistic import fit_logistic
 
 _STRENGTH = 1.0  # of the L2 penalty: a standard normal prior of every weight
+_PARTS = 10  # that users are divided into; each is foretold with what the nine others teach
 
 Told = Sequence[Gaps]
 
@@ -39,30 +40,30 @@ def stacked(probes: Sequence[Probe], told: Sequence[Told]) -> list[Gaps]:
     """What several predictors say, as one that has learned how far to believe each.
 
     Stacked generalization (Wolpert 1992) with a logistic model: the log-odds are the weighted sum
-    of all, and every number of shots has weights of its own. Those for one half of the users are
-    fitted to the choices of the other half, so that no user's own choices decide them.
+    of all, and every number of shots has weights of its own. Those for a tenth of the users are
+    fitted to the choices of all others, so that no user's own choices decide them.
 
     Args:
         probes: what all were shown and asked.
         told: of each predictor, what `probe` gave for these probes: float64 (counts, targets) each.
 
     Returns:
-        The stack's log-odds for what the user chose, of the same shapes; zeros if all users are in
-        one half.
+        The stack's log-odds for what the user chose, of the same shapes; zeros if there are no
+        other users, or all are asked about the same pairs.
     """
-    half = _halves(probes)
+    parts = _parts(probes)
     # Of each number of shots, a row for each target with what every predictor says of it.
     said = np.stack([np.concatenate(own, axis=1) for own in told], axis=-1)
     found = np.zeros(said.shape[:2])
     for rows, log_odds in zip(said, found, strict=True):
-        for own in (half, ~half):
+        for own in (parts == part for part in range(_PARTS)):
             log_odds[own] = rows[own] @ fit_logistic(rows[~own], _STRENGTH)
     ends = np.cumsum([len(probe.targets) for probe in probes])[:-1]
     return np.split(found, ends, axis=1)
 
 
-def _halves(probes: Sequence[Probe]) -> NDArray[np.bool_]:
-    """Of each target, whether its user is in the one half or in the other.
+def _parts(probes: Sequence[Probe]) -> NDArray[np.int64]:
+    """Of each target, which part its user is in.
 
     Users who were asked about the same pairs are in the same: where two disagree over all of them,
     what is right of one would otherwise teach what is wrong of the other.
@@ -73,5 +74,5 @@ def _halves(probes: Sequence[Probe]) -> NDArray[np.bool_]:
         asked.setdefault(probe.user.user_id, []).extend(sorted(pairs))
     order = sorted(set(map(tuple, asked.values())))
     place = {pairs: number for number, pairs in enumerate(order)}
-    odd = [place[tuple(asked[probe.user.user_id])] % 2 == 1 for probe in probes]
-    return np.repeat(odd, [len(probe.targets) for probe in probes])
+    parts = [place[tuple(asked[probe.user.user_id])] % _PARTS for probe in probes]
+    return np.repeat(parts, [len(probe.targets) for probe in probes])
