@@ -44,6 +44,7 @@ STACKED = f"{MIRRORED}, and {LINEAR}"
 TOGETHER = f"baselines and {MIRRORED}, stacked"
 LEADS = (OURS, MIRRORED, STACKED, TOGETHER)  # of which it is said how far above each they are
 WITHOUT = "DPO without users"
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 
 
 class Plan(NamedTuple):
@@ -79,13 +80,17 @@ PLANS = {
         [
             TrainRecipe(
                 objective="dpo",
-                beta=0.3,
+                beta=0.1,
+                imputed=1.0,
                 shots=SHOTS,
-                episodes=440,
+                episodes=360,
                 batch_size=4,
+                micro_batch_size=2,
+                learning_rate=1.5e-3,
+                warmup_steps=8,
                 log_every=1,
                 save_every=5,
-                lora=Lora(rank=16, alpha=16, last_layers=16),
+                lora=Lora(rank=16, alpha=16, targets=ATTENTION, last_layers=16),
             )
         ],
         [0, 8],
