@@ -27,7 +27,7 @@ from fspo.evaluation.evaluate import versions
 from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.mirroring import mirrored_name, probe_mirrored
 from fspo.evaluation.probing import Gaps, Probe, hits, probe
-from fspo.evaluation.stacking import stacked, stacks
+from fspo.evaluation.stacking import stacked, stacked_name, stacks
 from fspo.evaluation.statistics import paired_difference
 from fspo.evaluation.summaries import accuracy, by_user, known
 from fspo.files import write_json
@@ -41,7 +41,7 @@ OURS = "FSPO"
 MIRRORED = mirrored_name(OURS)
 LINEAR = "logistic on the shots"
 STACKED = f"{MIRRORED}, and {LINEAR}"
-TOGETHER = f"baselines and {MIRRORED}, stacked"
+TOGETHER = stacked_name(MIRRORED)
 LEADS = (OURS, MIRRORED, STACKED, TOGETHER)  # of which it is said how far above each they are
 WITHOUT = "DPO without users"
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]

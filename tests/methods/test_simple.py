@@ -18,7 +18,7 @@ from fspo.methods import simple, vectors
 from fspo.methods.factors import Factors
 from fspo.methods.simple import EmbeddingLogistic, Longer, Majority, Nearest
 from fspo.preferences.factors import ResponseFactors
-from fspo.preferences.logistic import fit_logistic
+from fspo.preferences.logistic import fit_logistic, log_loss
 from fspo.preferences.records import Preference, Preferences
 
 
@@ -157,7 +157,7 @@ def test_the_majoritys_weight_is_chosen_with_each_choice_left_out():
             rest = Majority(Preferences({"u": rows[:place] + rows[place + 1 :]}))
             rest._weight = weight
             left_out.append(rest.log_odds([], [row], NOBODY))
-        losses[weight] = vectors.log_loss(np.concatenate(left_out))
+        losses[weight] = log_loss(np.concatenate(left_out))
     assert found._weight == min(losses, key=losses.get)
 
 

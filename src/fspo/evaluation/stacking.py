@@ -20,6 +20,11 @@ _PARTS = 10  # that users are divided into; each is foretold with what the nine 
 Told = Sequence[Gaps]
 
 
+def stacked_name(name: str) -> str:
+    """What reports call the baselines taken together with a policy."""
+    return f"baselines and {name}, stacked"
+
+
 def stacks(
     probes: Sequence[Probe], simple: Mapping[str, Told], policies: Mapping[str, Told]
 ) -> dict[str, list[Gaps]]:
@@ -32,7 +37,7 @@ def stacks(
     """
     found = {"baselines, stacked": stacked(probes, [*simple.values()])}
     for name, own in policies.items():
-        found[f"baselines and {name}, stacked"] = stacked(probes, [*simple.values(), own])
+        found[stacked_name(name)] = stacked(probes, [*simple.values(), own])
     return found
 
 

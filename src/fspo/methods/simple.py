@@ -19,11 +19,10 @@ from fspo.methods.vectors import (
     Sample,
     draw_samples,
     hold_out,
-    log_loss,
     remembered,
     responses,
 )
-from fspo.preferences.logistic import fit_logistic
+from fspo.preferences.logistic import fit_logistic, log_loss
 from fspo.preferences.records import Preference, Preferences, User, training_rows
 from fspo.synthesis.embedding import Embedder
 

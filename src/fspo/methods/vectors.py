@@ -109,8 +109,3 @@ def hold_out(
 def responses(preferences: Iterable[Preference]) -> list[str]:
     """Every response, once, in alphabetical order."""
     return sorted({text for p in preferences for text in (p.chosen, p.rejected)})
-
-
-def log_loss(log_odds: Floats) -> float:
-    """The mean of `-log sigmoid(h)`, in nats: how well right answers were foretold."""
-    return float(np.logaddexp(0, -log_odds).mean())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fspo.preferences.logistic import Floats, fit_logistic
+from fspo.preferences.logistic import Floats, fit_logistic, log_loss
 from fspo.preferences.records import Preference, Preferences, training_rows
 
 _HELD_OUT = 0.2  # the share of choices by which it is found out whether a factor is of use
@@ -40,7 +40,7 @@ class ResponseFactors:
         Args:
             training: other users' preferences.
             generator: where the factors start from.
-            factors: how many.
+            factors: how many; 0 for what everybody likes alone.
             l2: strength of the penalty; at 1, a standard normal prior.
 
         Raises:
@@ -87,7 +87,7 @@ class ResponseFactors:
 
 
 def fit_factors(training: Preferences, generator: np.random.Generator) -> ResponseFactors:
-    """A factor, or none where it does not foretell choices any better.
+    """A factor, or none where choices are foretold better without.
 
     A fifth of the choices is held out to find that out: where users agree, and have made few
     choices, what a factor knows of them is chance.
@@ -99,7 +99,7 @@ def fit_factors(training: Preferences, generator: np.random.Generator) -> Respon
     Raises:
         FspoError: if there are no preferences.
     """
-    [drawn] = generator.spawn(1)
+    [drawn] = generator.spawn(1)  # so that the factor starts from where it would without this
     known: dict[str, list[Preference]] = {}
     held_out: dict[str, list[Preference]] = {}
     for user, rows in training.by_user.items():
@@ -114,7 +114,7 @@ def fit_factors(training: Preferences, generator: np.random.Generator) -> Respon
             fitted.log_odds(fitted.of_user(known.get(user, [])), rows)
             for user, rows in held_out.items()
         ]
-        return float(np.logaddexp(0, -np.concatenate(log_odds)).mean())
+        return log_loss(np.concatenate(log_odds))
 
     return ResponseFactors(training, generator, factors=min((1, 0), key=loss))
 

@@ -14,6 +14,11 @@ def sigmoid(values: Floats) -> Floats:
     return np.where(values >= 0, 1 / (1 + small), small / (1 + small))
 
 
+def log_loss(log_odds: Floats) -> float:
+    """The mean of `-log sigmoid(h)`, in nats: how well right answers were foretold."""
+    return float(np.logaddexp(0, -log_odds).mean())
+
+
 def fit_logistic(rows: Floats, l2: float, offsets: Floats | None = None) -> Floats:
     """The weights w that minimize `sum_i -log sigmoid(x_i.w + o_i) + l2 / 2 |w|^2`.
 
