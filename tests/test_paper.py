@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
 from conftest import byte_tokenizer, small_model
+from pydantic import ValidationError
 
-from fspo import FspoError, Preference, Preferences, User
+from fspo import FspoError, Preference, Preferences, User, load_preferences
 from fspo.paper import TABLES, recipe_path, run_paper
+from fspo.paper_recipe import PaperRecipe
 from fspo.paper_table import pooled, render
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import PaperRecipe, read_recipe
+from fspo.recipe import read_recipe
 
 
 @pytest.mark.parametrize("path", sorted(TABLES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -28,7 +31,7 @@ def test_committed_tables_are_read(path: Path) -> None:
 
 def test_a_table_that_does_not_exist_is_named() -> None:
     with pytest.raises(
-        FspoError, match="no table 'review': take ablations, elix, reviews, roleplay"
+        FspoError, match="no table 'review': take ablations, elix, refinement, reviews, roleplay"
     ):
         recipe_path("review")
 
@@ -111,6 +114,59 @@ def test_a_table_from_training_to_markdown_and_again_at_no_cost(place: Path) -> 
     other = recipe(place).model_copy(update={"title": "Another"})
     with pytest.raises(FspoError, match="holds another recipe"):
         run_paper(other, place / "out", [0])
+
+
+def test_a_method_is_trained_on_the_data_of_an_earlier_part(place: Path) -> None:
+    given = json.loads(recipe(place).model_dump_json())
+    part = given["parts"]["small"]
+    columns = {"new users": part["columns"]["new users"]}
+    methods = {
+        name: part["methods"]["Pref-FT"] | {"data": data, "warmup_steps": 0}
+        for name, data in (("here", ""), ("there", "small"))
+    }
+    given["parts"] = {
+        "small": part | {"methods": {}, "columns": {}},
+        "other": part | {"methods": methods, "columns": columns},
+    }
+    for seed in (0, 1):  # the other part's users are not the same, nor is what they like
+        folder = place / "out" / f"seed-{seed}"
+        copytree(folder / "small", folder / "other")
+        there = load_preferences(folder / "small" / "data")
+        turned = {
+            user: [Preference(p.prompt, p.rejected, p.chosen) for p in own]
+            for user, own in there.by_user.items()
+        }
+        save_preferences(Preferences(turned, there.users.values()), folder / "other" / "data", "")
+    table = run_paper(PaperRecipe.model_validate(given), place / "out", [0])
+    assert list(table["columns"]) == ["new users"]
+    assert not (place / "out" / "seed-0" / "small" / "policies").exists()
+    folder = place / "out" / "seed-0"
+    weights = {}
+    for name, trained_on in (("here", "other"), ("there", "small")):
+        policy = folder / "other" / "policies" / name
+        settings = json.loads((policy / "fspo.json").read_text())
+        assert settings["data"] == str(folder / trained_on / "data")
+        weights[name] = (policy / "adapter_model.safetensors").read_bytes()
+    assert weights["here"] != weights["there"]
+
+
+def test_what_cannot_be_run_is_named_before_anything_is_trained(place: Path) -> None:
+    given = json.loads(recipe(place).model_dump_json())
+    columns = given["parts"]["small"]["columns"]
+    columns["new users"]["evaluate"]["judge"] = "review"
+    with pytest.raises(FspoError, match="review"):
+        run_paper(PaperRecipe.model_validate(given), place / "out", [0])
+    assert not (place / "out" / "seed-0" / "small" / "policies").exists()
+
+    def refused(message: str, **changes: object) -> None:
+        broken = {**given, "parts": {"small": given["parts"]["small"] | changes}}
+        with pytest.raises(ValidationError, match=message):
+            PaperRecipe.model_validate(broken)
+
+    elsewhere = {"FSPO": given["parts"]["small"]["methods"]["FSPO"] | {"data": "smal"}}
+    refused(r"methods\.FSPO\.data: 'smal' is no part up to this one \(small\)", methods=elsewhere)
+    refused("has columns, but no methods", methods={})
+    refused("nothing to show", columns={})
 
 
 def run_of(seed: int, **rates: Sequence[float]) -> dict[str, Any]:

@@ -268,8 +268,9 @@ def paper(
 ) -> None:
     """Train and evaluate what a table of the paper needs; ours beside the published figures."""
     from fspo.paper import recipe_path, run_paper
+    from fspo.paper_recipe import PaperRecipe
     from fspo.paper_table import render
-    from fspo.recipe import PaperRecipe, read_recipe
+    from fspo.recipe import read_recipe
 
     _hush(quiet)
     recipe = read_recipe(PaperRecipe, recipe_path(table), {})

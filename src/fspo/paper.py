@@ -20,7 +20,7 @@ from fspo.paper_table import Results, Table, pooled, render
 from fspo.recipe import RECIPES
 
 if TYPE_CHECKING:
-    from fspo.recipe import PaperPart, PaperRecipe
+    from fspo.paper_recipe import PaperPart, PaperRecipe
 
 TABLES = RECIPES / "tables"
 
@@ -47,8 +47,9 @@ def run_paper(recipe: PaperRecipe, out: Path, seeds: Sequence[int]) -> Table:
         What is in `table.json`; `table.md` holds the same to read.
 
     Raises:
-        FspoError: if a step cannot run, or `out` holds another recipe.
+        FspoError: if a step cannot run, a judge does not exist, or `out` holds another recipe.
     """
+    _check_judges(recipe)  # before anything is made or trained
     _claim(out, recipe)
     runs: dict[str, list[Results]] = {}
     for seed in seeds:
@@ -85,7 +86,8 @@ def _run_part(name: str, part: PaperPart, out: Path, seed: int) -> dict[str, Res
     for method, recipe in part.methods.items():
         say(f"{name}: training {method}")
         folder = out / "policies" / method.replace(" ", "-")
-        placed = {"data": str(out / "data"), "out": str(folder), "seed": seed}
+        data = out.parent / (recipe.data or name) / "data"  # of this part, or of an earlier one
+        placed = {"data": str(data), "out": str(folder), "seed": seed}
         if recipe.adapter:  # goes on from another of these methods
             placed["adapter"] = str(out / "policies" / recipe.adapter.replace(" ", "-"))
         train(recipe.model_copy(update=placed), resume=True)
@@ -110,6 +112,18 @@ def _make_data(part: PaperPart, folder: Path, seed: int) -> None:
 
     assert part.engine is not None
     run_described(part.engine, folder, seed)
+
+
+def _check_judges(recipe: PaperRecipe) -> None:
+    from fspo.evaluation.judges import domain_utility, judge_recipe
+
+    for part in recipe.parts.values():
+        for column in part.columns.values():
+            name = column.evaluate.judge
+            if name and name != "none":
+                judge = judge_recipe(name)
+                if judge.kind == "measured":
+                    domain_utility(judge.domain)
 
 
 def _claim(out: Path, recipe: PaperRecipe) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fspo.errors import FspoError
 
 RECIPES = Path(__file__).parent / "recipes"
 DEMO_RECIPE = RECIPES / "demo.yaml"
+
+Diversity = Literal["none", "personas", "views"]  # how answers to a question are made to differ
 
 
 class Section(BaseModel):
@@ -182,6 +184,9 @@ class EngineRecipe(Section):
     validation: float = Field(0.1, ge=0, lt=0.5, description="share of users and questions")
     test: float = Field(0.2, gt=0, lt=0.5, description="share of users and questions")
     answers_per_question: int = Field(6, ge=2)
+    diversity: Diversity | None = Field(
+        None, description="how answers are made to differ; default: as the domain says"
+    )
     views: int = Field(3, ge=1, description="where answers differ by views: how many of them")
     max_tokens: int = Field(120, ge=8, description="the longest answer")
     writers: list[ModelRecipe] = Field(default_factory=lambda: [ModelRecipe()], min_length=1)
@@ -270,36 +275,6 @@ class EvaluateRecipe(Section):
     max_new_tokens: int = Field(128, ge=1)
     temperature: float = Field(0.7, ge=0)
     top_p: float = Field(0.95, gt=0, le=1)
-
-
-class PaperColumn(Section):
-    """A column of a table: who is evaluated, and what the paper reports of them."""
-
-    evaluate: EvaluateRecipe = EvaluateRecipe()
-    published: dict[str, float] = Field(default_factory=dict, description="method -> win rate")
-
-
-class PaperPart(Section):
-    """A dataset, the methods that are trained on it, and the table's columns that it gives."""
-
-    reviews: SynthesizeRecipe | None = Field(None, description="the demo's reviews")
-    engine: EngineRecipe | None = Field(None, description="a described domain")
-    methods: dict[str, TrainRecipe] = Field(min_length=1)
-    columns: dict[str, PaperColumn] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _has_data(self) -> PaperPart:
-        if (self.reviews is None) == (self.engine is None):
-            raise ValueError("a part has either `reviews` or `engine`, which make its data")
-        return self
-
-
-class PaperRecipe(Section):
-    """A table of the paper: `fspo paper`."""
-
-    title: str
-    differs: str = Field("", description="what is not as in the paper")
-    parts: dict[str, PaperPart] = Field(min_length=1)
 
 
 class DemoRecipe(Section):

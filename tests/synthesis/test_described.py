@@ -253,3 +253,12 @@ def test_a_preview_asks_nothing_and_writes_nothing(plan, server, tmp_path):
     assert found["purposes"]["answers"]["requests"] == 12 * 3
     assert server.requests == 0
     assert set(tmp_path.iterdir()) == before
+
+
+def test_answers_that_only_chance_tells_apart(plan, server, tmp_path):
+    change(plan, diversity="none")
+    assert run(plan).returncode == 0
+    out = load_preferences(tmp_path / "out")
+    assert len(out) > 20
+    assert {preference.extra["chosen_manner"] for _, preference in out} == {""}
+    assert "anew each time" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

@@ -100,3 +100,20 @@ def test_labels_in_opposition_are_counted_too(folder):
     opposed = recipe.model_copy(update={"opposed": True})
     alone, four = (preview(r, 0, 0)["purposes"]["labels"]["requests"] for r in (recipe, opposed))
     assert four > alone
+
+
+def test_a_recipe_says_how_answers_are_made_to_differ_in_the_place_of_the_domain(folder):
+    def asked(**settings: object) -> tuple[set[str], str]:
+        found = preview(recipe(folder, **settings), 1, 0)["purposes"]
+        [[system, *_]] = found["answers"]["first"]
+        return set(found), system[1]
+
+    purposes, told = asked()  # the domain has personas
+    assert "views" not in purposes
+    assert "Write for this reader" in told
+    purposes, told = asked(diversity="views")
+    assert "views" in purposes
+    assert "Write from this view" in told
+    purposes, told = asked(diversity="none")
+    assert "views" not in purposes
+    assert "Write" not in told.splitlines()[-1]

@@ -16,13 +16,13 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import FunctionType
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from fspo.domains.measures import MEASURES
 from fspo.errors import FspoError
-from fspo.recipe import Section, read_recipe
+from fspo.recipe import Diversity, Section, read_recipe
 
 
 class Example(Section):
@@ -97,7 +97,7 @@ class Described(Section):
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     title: str
     answer: str
-    diversity: Literal["none", "personas", "views"] = "personas"
+    diversity: Diversity = "personas"
     guidelines: str = ""
     measures: dict[str, Measure] = Field(default_factory=dict)
     traits: list[Trait] = Field(min_length=1)
@@ -117,8 +117,12 @@ class Described(Section):
         return self
 
 
-def load_described(name: str) -> Described:
+def load_described(name: str, diversity: Diversity | None = None) -> Described:
     """The domain of that name, or in the folder of that name.
+
+    Args:
+        name: the domain's name, or its folder.
+        diversity: how answers are made to differ, if not as the domain says.
 
     Raises:
         FspoError: naming the file and the key at fault, or the nearest known domain.
@@ -135,7 +139,8 @@ def load_described(name: str) -> Described:
         raise FspoError(
             f"{texts}: holds no questions; write some to a .txt file there, one on each line"
         )
-    return domain.model_copy(update={"questions": questions})
+    own = {"diversity": diversity} if diversity else {}
+    return domain.model_copy(update={"questions": questions} | own)
 
 
 def described_names() -> list[str]:

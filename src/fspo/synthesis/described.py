@@ -69,7 +69,7 @@ def run_described(
     Raises:
         FspoError: if the domain or a model cannot be used, or the budget is used up.
     """
-    domain = load_described(recipe.domain)
+    domain = load_described(recipe.domain, recipe.diversity)
     store = Store(out.with_name(f"{out.name}.replies.sqlite"))
     if len(store):
         say(f"{store.path}: {len(store)} answers are there already")

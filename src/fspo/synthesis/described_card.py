@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from fspo.synthesis.stage import Cast
 
 
+_MANNERS = {
+    "personas": "for different personas",
+    "views": "from different views",
+    "none": "anew each time, with nothing but chance to tell them apart",
+}
+
+
 def described_card(
     domain: Described, recipe: EngineRecipe, cast: Cast, figures: Mapping[str, Any], seed: int
 ) -> str:
@@ -33,7 +40,7 @@ def described_card(
     writers = [f"| {cell(name)} | {count} |" for name, count in figures["writers"].items()]
     traits = [f"- **{cell(t.name)}**: {cell(t.source)}" for t in domain.traits]
     labels = figures["labels"]
-    manner = "from different views" if domain.diversity == "views" else "for different personas"
+    manner = _MANNERS[domain.diversity]
     judged = (
         "measured, not judged: the answer whose measures are nearer to what the user wants is "
         f"preferred, if the difference in utility is at least {recipe.margin:g}"

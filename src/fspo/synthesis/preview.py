@@ -72,7 +72,7 @@ def preview(recipe: EngineRecipe, shown: int, seed: int) -> dict[str, Any]:
     Raises:
         FspoError: if the domain cannot be used.
     """
-    domain = load_described(recipe.domain)
+    domain = load_described(recipe.domain, recipe.diversity)
     asked: dict[str, Asked] = defaultdict(Asked)
     scale = max(1.0, recipe.users / COUNTED)
 

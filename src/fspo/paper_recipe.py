@@ -1,0 +1,57 @@
+"""The recipe of a table of the paper: its datasets, what is trained on each, and its columns."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from fspo.recipe import EngineRecipe, EvaluateRecipe, Section, SynthesizeRecipe, TrainRecipe
+
+
+class PaperColumn(Section):
+    """A column of a table: who is evaluated, and what the paper reports of them."""
+
+    evaluate: EvaluateRecipe = EvaluateRecipe()
+    published: dict[str, float] = Field(default_factory=dict, description="method -> win rate")
+
+
+class PaperPart(Section):
+    """A dataset, the methods that are trained on it, and the table's columns that it gives."""
+
+    reviews: SynthesizeRecipe | None = Field(None, description="the demo's reviews")
+    engine: EngineRecipe | None = Field(None, description="a described domain")
+    methods: dict[str, TrainRecipe] = Field(
+        default_factory=dict,
+        description="name -> how it is trained; `data` may name an earlier part",
+    )
+    columns: dict[str, PaperColumn] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_data(self) -> PaperPart:
+        if (self.reviews is None) == (self.engine is None):
+            raise ValueError("a part has either `reviews` or `engine`, which make its data")
+        return self
+
+
+class PaperRecipe(Section):
+    """A table of the paper: `fspo paper`."""
+
+    title: str
+    differs: str = Field("", description="what is not as in the paper")
+    parts: dict[str, PaperPart] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> PaperRecipe:
+        made: list[str] = []
+        for name, part in self.parts.items():
+            made.append(name)
+            for method, recipe in part.methods.items():
+                if recipe.data and recipe.data not in made:
+                    raise ValueError(
+                        f"parts.{name}.methods.{method}.data: {recipe.data!r} is no part up to "
+                        f"this one ({', '.join(made)})"
+                    )
+            if part.columns and not part.methods:
+                raise ValueError(f"parts.{name}: has columns, but no methods to evaluate")
+        if not any(part.columns for part in self.parts.values()):
+            raise ValueError("no part has columns, so there is nothing to show")
+        return self
