@@ -24,7 +24,6 @@ DRAWS = 1  # of shots and targets, for each person
 STATEMENTS = 6  # pairs of a person that every number of shots is tried on
 ARGUMENTS = 3  # the same, where each is two paragraphs
 COUPLES = 50  # at most, of new people who disagree
-PEOPLE = 100  # at most, who are asked about arguments of a kind
 
 
 class Study(NamedTuple):
@@ -112,9 +111,7 @@ def arguments(rows: Preferences, generator: np.random.Generator) -> Study:
     probes = {}
     for kind, asked in (("seen", set(prompts) - about), ("unseen", about)):
         of_each = {"shots": SHOTS, "targets": ARGUMENTS, "draws": DRAWS}
-        drawn = draw_probes(held_out, sorted(test), **of_each, seed=0, about=asked)
-        order = generator.permutation(len(drawn))[:PEOPLE]
-        probes[kind] = [drawn[place] for place in sorted(order)]
+        probes[kind] = draw_probes(held_out, sorted(test), **of_each, seed=0, about=asked)
     return Study(Preferences(train), probes)
 
 
