@@ -110,8 +110,15 @@ def arguments(rows: Preferences, generator: np.random.Generator) -> Study:
     held_out = Preferences({user: rows.by_user[user] for user in sorted(test)})
     probes = {}
     for kind, asked in (("seen", set(prompts) - about), ("unseen", about)):
-        of_each = {"shots": SHOTS, "targets": ARGUMENTS, "draws": DRAWS}
-        probes[kind] = draw_probes(held_out, sorted(test), **of_each, seed=0, about=asked)
+        probes[kind] = draw_probes(
+            held_out,
+            sorted(test),
+            shots=SHOTS,
+            targets=ARGUMENTS,
+            draws=DRAWS,
+            seed=0,
+            about=asked,
+        )
     return Study(Preferences(train), probes)
 
 

@@ -117,13 +117,15 @@ def _make_data(part: PaperPart, folder: Path, seed: int) -> None:
 def _check_judges(recipe: PaperRecipe) -> None:
     from fspo.evaluation.judges import domain_utility, judge_recipe
 
-    for part in recipe.parts.values():
-        for column in part.columns.values():
-            name = column.evaluate.judge
-            if name and name != "none":
-                judge = judge_recipe(name)
-                if judge.kind == "measured":
-                    domain_utility(judge.domain)
+    asked = [
+        name
+        for part in recipe.parts.values()
+        for column in part.columns.values()
+        if (name := column.evaluate.judge) and name != "none"
+    ]
+    for judge in map(judge_recipe, asked):
+        if judge.kind == "measured":
+            domain_utility(judge.domain)
 
 
 def _claim(out: Path, recipe: PaperRecipe) -> None:
