@@ -241,7 +241,7 @@ def audit(
     policy: Annotated[list[str], typer.Option(help="What `fspo train` wrote, or NAME=FOLDER.")],
     out: Annotated[Path, typer.Option(help="Folder for audit.json and the answers.")],
     judge: Annotated[Text, typer.Option(help="A judge's YAML; its model reads answers.")] = None,
-    shots: int = 8,
+    shots: int | None = None,
     users: int = 8,
     seed: Seed = 0,
     quiet: Quiet = False,

@@ -258,7 +258,7 @@ class EvaluateRecipe(Section):
     baselines: list[str] | None = Field(
         None, description="simple predictors beside; default: two of them where nothing is judged"
     )
-    shots: int = Field(8, ge=1)
+    shots: int = Field(8, ge=1, description="default: 8, or as many as enough users have")
     episodes_per_user: int = Field(2, ge=1, description="draws of shots, for preference accuracy")
     targets: int = Field(2, ge=1, description="pairs that every number of shots is tried on")
     predict: Literal["all", "policies", "none"] = Field(

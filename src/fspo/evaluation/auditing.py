@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo.evaluation.audit import audit, prompts
-from fspo.evaluation.cohort import cohort, drops_ties, eligible
+from fspo.evaluation.cohort import cohort, drops_ties, eligible, with_enough_shots
 from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.probing import draw_probes
 from fspo.evaluation.winrate import write_answers
@@ -58,7 +58,8 @@ def run_audit(
         [policy.settings for policy in compared],
         recipe,
     )
-    users = eligible(people.test, people.about, recipe)
+    recipe = with_enough_shots(people, recipe)
+    users = eligible(people, recipe)
     probes = draw_probes(
         people.test, users, shots=recipe.shots, targets=1, draws=1, seed=seed, about=people.about
     )

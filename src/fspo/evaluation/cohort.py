@@ -77,28 +77,37 @@ def drops_ties(policies: Sequence[Trained], recipe: EvaluateRecipe) -> bool:
     return bool(policies[0].settings.get("drop_ties"))
 
 
-def _is_wanted(user: User, where: Mapping[str, Sequence[str]]) -> bool:
-    return all(str(user.attributes.get(key)) in values for key, values in where.items())
-
-
 def _same(one: str | None, other: str) -> bool:
     return bool(one) and Path(str(one)).resolve() == Path(other).resolve()
 
 
-def eligible(test: Preferences, about: frozenset[str], recipe: EvaluateRecipe) -> list[str]:
+def with_enough_shots(people: Cohort, recipe: EvaluateRecipe) -> EvaluateRecipe:
+    """The recipe with fewer shots where it names no number and too few people have so many.
+
+    Too few are fewer than may be asked, and fewer than half of those who have two preferences.
+    """
+    if "shots" in recipe.model_fields_set:
+        return recipe
+    test, about, wanted = people.test, people.about, _wanted(people.test, recipe)
+    needed = min(recipe.users, max(2, len(_having(test, wanted, 1, about)) / 2))
+    fewer = range(recipe.shots, 1, -1)
+    shots = next((n for n in fewer if len(_having(test, wanted, n, about)) >= needed), 1)
+    if shots < recipe.shots:
+        say(
+            f"few users have the {recipe.shots + 1} preferences that {recipe.shots} shots and a "
+            f"target take: they are asked after {shots}; --shots says how many"
+        )
+    return recipe.model_copy(update={"shots": shots})
+
+
+def eligible(people: Cohort, recipe: EvaluateRecipe) -> list[str]:
     """The users with enough preferences for the shots and one target, in the file's order.
 
     Raises:
         FspoError: if there are fewer than two.
     """
-    from fspo.evaluation.probing import draw_probes
-
-    wanted = [user for user in test.by_user if _is_wanted(test.users[user], recipe.where)]
-    enough = [
-        user
-        for user in wanted
-        if draw_probes(test, [user], shots=recipe.shots, targets=1, draws=1, seed=0, about=about)
-    ]
+    test, wanted = people.test, _wanted(people.test, recipe)
+    enough = _having(test, wanted, recipe.shots, people.about)
     left_out = len(wanted) - len(enough)
     needed = recipe.shots + 1
     if left_out:
@@ -115,3 +124,25 @@ def eligible(test: Preferences, about: frozenset[str], recipe: EvaluateRecipe) -
     if len(enough) > recipe.users:
         say(f"the first {recipe.users} of {len(enough)} users are evaluated; --users says how many")
     return enough[: recipe.users]
+
+
+def _having(
+    test: Preferences, users: Sequence[str], shots: int, about: frozenset[str]
+) -> list[str]:
+    """Those with enough preferences for so many shots and one target."""
+    from fspo.evaluation.probing import draw_probes
+
+    return [
+        user
+        for user in users
+        if draw_probes(test, [user], shots=shots, targets=1, draws=1, seed=0, about=about)
+    ]
+
+
+def _wanted(test: Preferences, recipe: EvaluateRecipe) -> list[str]:
+    """Those with the attributes that are asked for."""
+
+    def fits(user: User) -> bool:
+        return all(str(user.attributes.get(key)) in own for key, own in recipe.where.items())
+
+    return [user for user in test.by_user if fits(test.users[user])]

@@ -1,0 +1,52 @@
+"""After how many shots people are asked, where nobody says how many."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fspo import FspoError, Preference, Preferences
+from fspo.evaluation.cohort import Cohort, eligible, with_enough_shots
+from fspo.recipe import EvaluateRecipe
+
+
+def people(*counts: int, prompt: str = "") -> Cohort:
+    """Users with so many preferences each, all on different prompts, or all on the same."""
+    by_user = {
+        f"u{number}": [
+            Preference(prompt or f"p{row}", f"good {row}", f"bad {row}") for row in range(count)
+        ]
+        for number, count in enumerate(counts)
+    }
+    return Cohort(Preferences({}), Preferences(by_user), frozenset())
+
+
+@pytest.mark.parametrize("prompt", ["", "the only one"])
+def test_people_with_few_choices_are_asked_after_fewer_shots(prompt: str) -> None:
+    few = people(5, 5, 5, 3, prompt=prompt)
+    recipe = with_enough_shots(few, EvaluateRecipe())
+    assert recipe.shots == 4
+    assert eligible(few, recipe) == ["u0", "u1", "u2"]
+
+
+def test_a_number_that_somebody_named_stays() -> None:
+    few = people(5, 5, 5)
+    recipe = with_enough_shots(few, EvaluateRecipe(shots=8))
+    assert recipe.shots == 8
+    with pytest.raises(FspoError, match="Ask for fewer shots"):
+        eligible(few, recipe)
+
+
+def test_nobody_has_to_have_many_where_enough_have() -> None:
+    some = people(*[9] * 60, *[2] * 300)
+    assert with_enough_shots(some, EvaluateRecipe()).shots == 8
+
+
+@given(st.lists(st.integers(1, 12), min_size=2, max_size=12), st.integers(2, 6))
+def test_no_larger_number_leaves_enough_people(counts: list[int], users: int) -> None:
+    askable = [count for count in counts if count >= 2]
+    wanted = min(users, max(2, len(askable) / 2))
+    good = [n for n in range(1, 9) if sum(count > n for count in counts) >= wanted]
+    found = with_enough_shots(people(*counts), EvaluateRecipe(users=users)).shots
+    assert found == max(good, default=1)
