@@ -115,11 +115,21 @@ def trained_policy(out: Path, runs: Sequence[TrainRecipe]) -> Path:
     return policy
 
 
-def trained_without_users(out: Path, run: TrainRecipe, pairs: int) -> Path:
-    """Without shots, it is what everybody likes that is learned."""
+def trained_without_users(out: Path, run: TrainRecipe) -> Path:
+    """The same training of pairs one by one: without shots, it is what everybody likes it learns.
+
+    It has as many pairs in a step and in all, and labels made in the same way.
+    """
     from fspo.methods.train import train
 
-    changes = {"shots": 0, "episodes": pairs, "opposed": 0.0, "imputed": 0.0}
+    pairs = run.shots + 1
+    changes = {
+        "shots": 0,
+        "opposed": 0.0,
+        "episodes": run.episodes * pairs,
+        "batch_size": run.batch_size * pairs,
+        "micro_batch_size": run.micro_batch_size * pairs,
+    }
     return train(placed(run, out, "policy-without-users", **changes), resume=True)
 
 
@@ -221,7 +231,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--policy", type=Path, help="FSPO as trained already, instead")
-    parser.add_argument("--pairs", type=int, default=2000, help="for DPO without users")
+    parser.add_argument("--without-users", action="store_true", help="train DPO without users, too")
     parser.add_argument("--kinds", nargs="*", help="which questions, such as unseen; default: all")
     given = parser.parse_args()
     from fspo.methods.train import train
@@ -231,8 +241,8 @@ def main() -> None:
         save_preferences(study.train, given.out / "data", "Real people's choices, to learn from.")
     runs = PLANS[given.study].training
     policies = {OURS: given.policy or trained_policy(given.out, runs)}
-    if given.pairs:
-        policies[WITHOUT] = trained_without_users(given.out, runs[-1], given.pairs)
+    if given.without_users:
+        policies[WITHOUT] = trained_without_users(given.out, runs[-1])
     policies["VPL"] = train(vpl_recipe(given.out), resume=True)
     results: dict[str, Any] = {
         "study": given.study,
@@ -240,7 +250,6 @@ def main() -> None:
             "people": len(study.train.by_user),
             "choices": len(study.train),
             "episodes": [run.episodes for run in runs],
-            "pairs_without_users": given.pairs,
         },
         "versions": versions(),
         "machine": machine(),
