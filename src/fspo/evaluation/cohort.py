@@ -88,10 +88,10 @@ def with_enough_shots(people: Cohort, recipe: EvaluateRecipe) -> EvaluateRecipe:
     """
     if "shots" in recipe.model_fields_set:
         return recipe
-    test, about, wanted = people.test, people.about, _wanted(people.test, recipe)
-    needed = min(recipe.users, max(2, len(_having(test, wanted, 1, about)) / 2))
+    wanted = _wanted(people.test, recipe)
+    needed = min(recipe.users, max(2, len(_having(people, wanted, 1)) / 2))
     fewer = range(recipe.shots, 1, -1)
-    shots = next((n for n in fewer if len(_having(test, wanted, n, about)) >= needed), 1)
+    shots = next((n for n in fewer if len(_having(people, wanted, n)) >= needed), 1)
     if shots < recipe.shots:
         say(
             f"few users have the {recipe.shots + 1} preferences that {recipe.shots} shots and a "
@@ -106,8 +106,8 @@ def eligible(people: Cohort, recipe: EvaluateRecipe) -> list[str]:
     Raises:
         FspoError: if there are fewer than two.
     """
-    test, wanted = people.test, _wanted(people.test, recipe)
-    enough = _having(test, wanted, recipe.shots, people.about)
+    wanted = _wanted(people.test, recipe)
+    enough = _having(people, wanted, recipe.shots)
     left_out = len(wanted) - len(enough)
     needed = recipe.shots + 1
     if left_out:
@@ -117,26 +117,23 @@ def eligible(people: Cohort, recipe: EvaluateRecipe) -> list[str]:
         )
     if len(enough) < 2:
         raise FspoError(
-            f"{test.source or 'preferences'}: {len(enough)} held-out users have the {needed} "
-            f"preferences on different prompts that {recipe.shots} shots and a target take; at "
-            "least 2 users are needed. Ask for fewer shots."
+            f"{people.test.source or 'preferences'}: {len(enough)} held-out users have the "
+            f"{needed} preferences on different prompts that {recipe.shots} shots and a target "
+            "take; at least 2 users are needed. Ask for fewer shots."
         )
     if len(enough) > recipe.users:
         say(f"the first {recipe.users} of {len(enough)} users are evaluated; --users says how many")
     return enough[: recipe.users]
 
 
-def _having(
-    test: Preferences, users: Sequence[str], shots: int, about: frozenset[str]
-) -> list[str]:
+def _having(people: Cohort, users: Sequence[str], shots: int) -> list[str]:
     """Those with enough preferences for so many shots and one target."""
     from fspo.evaluation.probing import draw_probes
 
-    return [
-        user
-        for user in users
-        if draw_probes(test, [user], shots=shots, targets=1, draws=1, seed=0, about=about)
-    ]
+    probes = draw_probes(
+        people.test, users, shots=shots, targets=1, draws=1, seed=0, about=people.about
+    )
+    return [probe.user.user_id for probe in probes]
 
 
 def _wanted(test: Preferences, recipe: EvaluateRecipe) -> list[str]:
