@@ -51,9 +51,10 @@ def new_page(browser: Browser, **settings: Any) -> Page:
 
 
 def accessibility_faults(page: Page) -> list[str]:
-    """What axe-core calls serious or critical on the page as it is."""
+    """What axe-core calls serious or critical on the page as it is, with its style."""
     from axe_core_python.sync_playwright import Axe
 
+    page.wait_for_load_state("load")  # a click does not wait for the next page's style sheet
     found = Axe().run(page)["violations"]
     return [
         f"{fault['id']}: {node['html'][:120]}"

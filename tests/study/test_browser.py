@@ -45,6 +45,7 @@ def begin(page: Page, address: str) -> None:
     page.check("#agree")
     page.get_by_role("button", name="Agree and start").click()
     page.get_by_role("button", name="Continue").click()
+    expect(page.locator("#choose")).to_be_visible()
 
 
 def heading(page: Page) -> str:
