@@ -115,6 +115,14 @@ def test_a_table_from_training_to_markdown_and_again_at_no_cost(place: Path) -> 
         run_paper(other, place / "out", [0])
 
 
+def test_a_column_without_users_to_ask_stops_it_before_training(place: Path) -> None:
+    given = json.loads(recipe(place).model_dump_json())
+    given["parts"]["small"]["columns"]["new users"]["evaluate"]["shots"] = 6
+    with pytest.raises(FspoError, match=r"parts\.small\.columns\.new users: .*the 7 preferences"):
+        run_paper(PaperRecipe.model_validate(given), place / "out", [0])
+    assert not (place / "out" / "seed-0" / "small" / "policies").exists()
+
+
 def test_a_method_is_trained_on_the_data_of_an_earlier_part(place: Path) -> None:
     given = json.loads(recipe(place).model_dump_json())
     part = given["parts"]["small"]

@@ -53,9 +53,11 @@ def run_paper(recipe: PaperRecipe, out: Path, seeds: Sequence[int]) -> Table:
     _claim(out, recipe)
     runs: dict[str, list[Results]] = {}
     for seed in seeds:
+        places = {name: out / f"seed-{seed}" / name for name in recipe.parts}
         for name, part in recipe.parts.items():
-            place = out / f"seed-{seed}" / name
-            for column, results in _run_part(name, part, place, seed).items():
+            _prepare(name, part, places[name], seed)
+        for name, part in recipe.parts.items():
+            for column, results in _run_part(name, part, places[name], seed).items():
                 runs.setdefault(column, []).append(results)
     published = {
         column: settings.published
@@ -74,14 +76,31 @@ def run_paper(recipe: PaperRecipe, out: Path, seeds: Sequence[int]) -> Table:
     return table
 
 
+def _prepare(name: str, part: PaperPart, out: Path, seed: int) -> None:
+    """Makes the part's data, and sees that every column has users to ask, before training."""
+    from fspo.evaluation.cohort import cohort, eligible, with_enough_shots
+    from fspo.preferences.reading import load_preferences
+
+    if not (out / "data").is_dir():
+        say(f"{name}: making users and preferences")
+        _make_data(part, out / "data", seed)
+    if not part.columns:
+        return
+    preferences = load_preferences(out / "data")
+    trained = [recipe.model_dump() for recipe in part.methods.values()]
+    for column, settings in part.columns.items():
+        try:
+            people = cohort(preferences, trained, settings.evaluate)
+            eligible(people, with_enough_shots(people, settings.evaluate))
+        except FspoError as error:
+            raise FspoError(f"parts.{name}.columns.{column}: {error}") from error
+
+
 def _run_part(name: str, part: PaperPart, out: Path, seed: int) -> dict[str, Results]:
     """The results of each of the part's columns."""
     from fspo.evaluation.evaluate import evaluate
     from fspo.methods.train import train
 
-    if not (out / "data").is_dir():
-        say(f"{name}: making users and preferences")
-        _make_data(part, out / "data", seed)
     policies = []
     for method, recipe in part.methods.items():
         say(f"{name}: training {method}")
