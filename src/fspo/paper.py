@@ -78,7 +78,7 @@ def run_paper(recipe: PaperRecipe, out: Path, seeds: Sequence[int]) -> Table:
 
 def _prepare(name: str, part: PaperPart, out: Path, seed: int) -> None:
     """Makes the part's data, and sees that every column has users to ask, before training."""
-    from fspo.evaluation.cohort import cohort, eligible, with_enough_shots
+    from fspo.evaluation.cohort import cohort, who_is_asked
     from fspo.preferences.reading import load_preferences
 
     if not (out / "data").is_dir():
@@ -90,8 +90,7 @@ def _prepare(name: str, part: PaperPart, out: Path, seed: int) -> None:
     trained = [recipe.model_dump() for recipe in part.methods.values()]
     for column, settings in part.columns.items():
         try:
-            people = cohort(preferences, trained, settings.evaluate)
-            eligible(people, with_enough_shots(people, settings.evaluate))
+            who_is_asked(cohort(preferences, trained, settings.evaluate), settings.evaluate)
         except FspoError as error:
             raise FspoError(f"parts.{name}.columns.{column}: {error}") from error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo.evaluation.audit import audit, prompts
-from fspo.evaluation.cohort import cohort, drops_ties, eligible, with_enough_shots
+from fspo.evaluation.cohort import cohort, drops_ties, who_is_asked
 from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.probing import draw_probes
 from fspo.evaluation.winrate import write_answers
@@ -58,8 +58,7 @@ def run_audit(
         [policy.settings for policy in compared],
         recipe,
     )
-    recipe = with_enough_shots(people, recipe)
-    users = eligible(people, recipe)
+    recipe, users = who_is_asked(people, recipe)
     probes = draw_probes(
         people.test, users, shots=recipe.shots, targets=1, draws=1, seed=seed, about=people.about
     )

@@ -81,6 +81,16 @@ def _same(one: str | None, other: str) -> bool:
     return bool(one) and Path(str(one)).resolve() == Path(other).resolve()
 
 
+def who_is_asked(people: Cohort, recipe: EvaluateRecipe) -> tuple[EvaluateRecipe, list[str]]:
+    """The recipe with the shots that are given, and the users who have enough preferences for them.
+
+    Raises:
+        FspoError: if there are fewer than two.
+    """
+    recipe = with_enough_shots(people, recipe)
+    return recipe, eligible(people, recipe)
+
+
 def with_enough_shots(people: Cohort, recipe: EvaluateRecipe) -> EvaluateRecipe:
     """The recipe with fewer shots where it names no number and too few people have so many.
 

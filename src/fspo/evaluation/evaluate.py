@@ -18,7 +18,7 @@ import numpy as np
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.evaluation import comparing, summaries
-from fspo.evaluation.cohort import Cohort, cohort, drops_ties, eligible, with_enough_shots
+from fspo.evaluation.cohort import Cohort, cohort, drops_ties, who_is_asked
 from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.mirroring import mirrored_name, probe_mirrored
 from fspo.evaluation.probing import Gaps, draw_probes, probe, shot_counts
@@ -71,8 +71,7 @@ def evaluate(
     people = cohort(every, [policy.settings for policy in compared], recipe)
     judge = _judge(recipe, people.test, out, seed)
     beside = _baselines(recipe, people, judge)
-    recipe = with_enough_shots(people, recipe)
-    users = eligible(people, recipe)
+    recipe, users = who_is_asked(people, recipe)
     counts = shot_counts(recipe.shots)
     probes = draw_probes(
         people.test,
