@@ -1,9 +1,6 @@
-"""GPO: what its network may depend on, what it learns from users of known taste, and its files."""
+"""GPO: what its network may depend on, and what it learns from users of known taste."""
 
 from __future__ import annotations
-
-import json
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,7 +10,7 @@ from tastes import NOBODY, accuracy, cold_or_hot, opposite_tastes, swapped
 from fspo.errors import FspoError
 from fspo.llm.pretend import pretend_embedder
 from fspo.methods import gpo
-from fspo.methods.gpo import SETTINGS, WEIGHTS, Gpo, Shape, load_gpo, train_gpo
+from fspo.methods.gpo import Gpo, train_gpo
 from fspo.methods.gpo_network import Network
 from fspo.preferences.records import Preference, Preferences
 
@@ -183,31 +180,6 @@ def test_a_text_is_embedded_with_its_prompt_and_once():
     predictor = train_gpo(Preferences({"u": rows, "v": rows}), embedder, steps=3)
     predictor.log_odds(rows[:1], rows[1:], NOBODY)
     assert sorted(asked) == ["q\na", "q\nb", "q\nc", "r\na", "r\nc"]
-
-
-def test_a_saved_network_predicts_the_same(trained, tmp_path):
-    trained.save(tmp_path / "gpo")
-    assert sorted(path.name for path in (tmp_path / "gpo").iterdir()) == [SETTINGS, WEIGHTS]
-    loaded = load_gpo(tmp_path / "gpo", cold_or_hot)
-    rows = NEW.by_user["user 5"]
-    np.testing.assert_array_equal(
-        loaded.log_odds(rows[:4], rows[4:], NOBODY), trained.log_odds(rows[:4], rows[4:], NOBODY)
-    )
-
-
-def test_what_cannot_be_loaded_is_named(trained, tmp_path):
-    with pytest.raises(FspoError, match="nowhere: holds no GPO network"):
-        load_gpo(tmp_path / "nowhere", cold_or_hot)
-    folder = tmp_path / "gpo"
-    trained.save(folder)
-    with pytest.raises(FspoError, match="embeddings of width 16; these have"):
-        load_gpo(folder, pretend_embedder)
-    (folder / SETTINGS).write_text(json.dumps(asdict(Shape(16)) | {"width": 64}))
-    with pytest.raises(FspoError, match="gpo: holds no GPO network"):
-        load_gpo(folder, cold_or_hot)
-    (folder / SETTINGS).write_text("{")
-    with pytest.raises(FspoError, match="gpo: holds no GPO network"):
-        load_gpo(folder, cold_or_hot)
 
 
 def test_nothing_to_train_on_is_said():

@@ -14,17 +14,12 @@ no gradient step for a new user. It departs from the paper in these ways:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fspo.console import track
-from fspo.errors import FspoError
-from fspo.files import replacing_folder, write_json
 from fspo.methods.vectors import (
     Floats,
     Sample,
@@ -40,27 +35,14 @@ if TYPE_CHECKING:
 
     from fspo.methods.gpo_network import Network
 
-SETTINGS = "gpo.json"
-WEIGHTS = "gpo.safetensors"
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The network's size: the width of a text's embedding, and its own width, layers and heads."""
-
-    embedding: int
-    width: int = 128
-    layers: int = 3
-    heads: int = 4
-
 
 class Gpo:
     """A trained network with the embedder that it was trained on."""
 
     name = "GPO"
 
-    def __init__(self, network: Network, shape: Shape, embedder: Embedder) -> None:
-        self._network, self._shape = network.eval(), shape
+    def __init__(self, network: Network, embedder: Embedder) -> None:
+        self._network = network.eval()
         self._embed = remembered(embedder)
 
     def log_odds(
@@ -79,55 +61,16 @@ class Gpo:
         texts = sorted({text for p in targets for text in _texts(p)})
         places = {text: place for place, text in enumerate(texts)}
         self._embed([text for p in shots for text in _texts(p)] + texts)
-        pairs = np.stack([self._embed(_texts(p)) for p in shots]) if shots else self._no_pairs()
+        pairs = self._embed([text for p in shots for text in _texts(p)])
         with torch.inference_mode():
             scores = self._network(
-                torch.from_numpy(pairs)[None],
+                torch.from_numpy(pairs).view(1, len(shots), 2, pairs.shape[1]),
                 torch.ones(1, len(shots), dtype=torch.bool),
                 torch.from_numpy(self._embed(texts))[None],
             )[0].double()
         which = torch.tensor([[places[text] for text in _texts(p)] for p in targets])
         chosen, rejected = scores[which].unbind(1)
         return np.asarray((chosen - rejected).numpy())
-
-    def _no_pairs(self) -> Any:
-        return np.zeros((0, 2, self._shape.embedding), dtype=np.float32)
-
-    def save(self, folder: Path) -> None:
-        """Writes weights as safetensors and settings as JSON, whole or not at all.
-
-        Raises:
-            FspoError: if the folder cannot be written.
-        """
-        from safetensors.torch import save_file
-
-        with replacing_folder(folder) as temporary:
-            save_file(self._network.state_dict(), temporary / WEIGHTS)
-            write_json(temporary / SETTINGS, asdict(self._shape))
-
-
-def load_gpo(folder: Path, embedder: Embedder) -> Gpo:
-    """Reads what `Gpo.save` wrote; `embedder` is the one that it was trained on.
-
-    Raises:
-        FspoError: if the folder holds no such network, or the embedder's vectors do not fit.
-    """
-    from safetensors.torch import load_file
-
-    from fspo.methods.gpo_network import Network
-
-    try:
-        shape = Shape(**json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
-        network = Network(**asdict(shape))
-        network.load_state_dict(load_file(folder / WEIGHTS))
-    except Exception as error:  # safetensors and torch have errors of their own
-        raise FspoError(f"{folder}: holds no GPO network that can be read: {error}") from error
-    width = embedder([]).shape[1]
-    if width != shape.embedding:
-        raise FspoError(
-            f"{folder}: was trained on embeddings of width {shape.embedding}; these have {width}"
-        )
-    return Gpo(network, shape, embedder)
 
 
 def train_gpo(
@@ -174,10 +117,9 @@ def train_gpo(
     generator = np.random.default_rng(seed)
     training, validation = hold_out(preferences, generator, most_shots)
     batches = _batches(training, generator, steps, users_at_once, most_shots)
-    shape = Shape(vectors.shape[1])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Network(**asdict(shape), dropout=dropout)
+        network = Network(vectors.shape[1], dropout=dropout)
         network.center.copy_(vectors.mean(0))
         weights = list(network.parameters())
         optimizer = torch.optim.AdamW(weights, learning_rate, weight_decay=weight_decay)
@@ -194,7 +136,7 @@ def train_gpo(
                 with torch.no_grad():
                     best.see(float(_loss(network.eval(), validation, places, vectors)))
         best.restore()
-    return Gpo(network, shape, embed)
+    return Gpo(network, embed)
 
 
 class _Best:

@@ -16,7 +16,12 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, embedding: int, width: int, layers: int, heads: int, dropout: float = 0.0
+        self,
+        embedding: int,
+        width: int = 128,
+        layers: int = 3,
+        heads: int = 4,
+        dropout: float = 0.0,
     ) -> None:
         """`embedding` is the width of a text's vector; `dropout` acts in training alone."""
         super().__init__()
