@@ -15,7 +15,7 @@ class PretendBackend:
     """Everything it says can be told from what it was given."""
 
     def __init__(self, describes: bool = True) -> None:
-        self.abilities = Abilities(describes=describes, ranks=True, models=("fspo",))
+        self.abilities = Abilities(describes=describes, models=("fspo",))
         self.forgotten: list[str] = []
         self.seen: list[Person] = []
         self.closed = 0

@@ -197,7 +197,7 @@ def test_a_model_as_it_comes_is_the_prompted_method(place: Path) -> None:
     task = Task(User("ada"), ADA.shots, ["what?"])
     [[expected]] = Prompted(llm, "chain", recipe).answer([task], 0)
     assert text_of(backend.reply(ADA, asked(), GREEDY)) == ended(expected)
-    assert (backend.abilities.describes, backend.abilities.ranks) == (False, False)
+    assert not backend.abilities.describes
     assert backend.abilities.models == ("llama",)
     assert backend.describe(ADA) == ""
     with pytest.raises(FspoError, match="no reward"):
@@ -234,7 +234,7 @@ def test_all_weights_trained(policy: Callable[..., Path], place: Path) -> None:
 
 def test_rat_describes_and_answers_by_the_description(rat: Path) -> None:
     backend = LocalBackend(str(rat))
-    assert (backend.abilities.describes, backend.abilities.ranks) == (True, True)
+    assert backend.abilities.describes
     loaded = load_policy(rat)
     [expected] = write_descriptions(loaded, [ADA.shots], 8)
     for _ in range(2):

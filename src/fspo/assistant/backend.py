@@ -61,7 +61,6 @@ class Abilities:
     """What a backend can do beside answering."""
 
     describes: bool = False  # writes descriptions of a person (RAT)
-    ranks: bool = False  # prices answers by the person's implicit reward
     models: Sequence[str] = field(default_factory=tuple)  # the names it answers to
 
 
@@ -84,7 +83,7 @@ class Backend(Protocol):
         """The person's implicit reward of each answer; only differences mean something.
 
         Raises:
-            FspoError: if this backend cannot (`abilities.ranks`).
+            FspoError: if this backend cannot, as a model that is no policy.
         """
 
     def choose(

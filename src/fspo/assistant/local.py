@@ -63,9 +63,7 @@ class LocalBackend:
         else:
             policy = Policy(*load_model(name), "chain", 1.0, {"shots": SHOTS})
         self._take(policy, cache_bytes)
-        self.abilities = Abilities(
-            describes=self._describes, ranks=self._is_policy, models=(_called(name),)
-        )
+        self.abilities = Abilities(describes=self._describes, models=(_called(name),))
 
     def _take(self, policy: Policy, cache_bytes: int) -> None:
         from fspo.assistant.stepping import Stepper
