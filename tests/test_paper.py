@@ -165,8 +165,12 @@ def test_what_cannot_be_run_is_named_before_anything_is_trained(place: Path) -> 
         with pytest.raises(ValidationError, match=message):
             PaperRecipe.model_validate(broken)
 
-    elsewhere = {"FSPO": given["parts"]["small"]["methods"]["FSPO"] | {"data": "smal"}}
+    methods = given["parts"]["small"]["methods"]
+    elsewhere = methods | {"FSPO": methods["FSPO"] | {"data": "smal"}}
     refused(r"methods\.FSPO\.data: 'smal' is no part up to this one \(small\)", methods=elsewhere)
+    alone = {"FSPO": methods["FSPO"]}
+    before = r"methods\.FSPO\.adapter: 'Pref-FT' is no method before this one \(there is none\)"
+    refused(before, methods=alone)
     refused("has columns, but no methods", methods={})
     refused("nothing to show", columns={})
 

@@ -21,14 +21,23 @@ class PaperPart(Section):
     engine: EngineRecipe | None = Field(None, description="a described domain")
     methods: dict[str, TrainRecipe] = Field(
         default_factory=dict,
-        description="name -> how it is trained; `data` may name an earlier part",
+        description="name -> how it is trained; `data` may name an earlier part, and `adapter` an "
+        "earlier method",
     )
     columns: dict[str, PaperColumn] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _has_data(self) -> PaperPart:
+    def _can_be_made(self) -> PaperPart:
         if (self.reviews is None) == (self.engine is None):
             raise ValueError("a part has either `reviews` or `engine`, which make its data")
+        earlier: list[str] = []
+        for method, recipe in self.methods.items():
+            if recipe.adapter and recipe.adapter not in earlier:
+                raise ValueError(
+                    f"methods.{method}.adapter: {recipe.adapter!r} is no method before this one "
+                    f"({', '.join(earlier) or 'there is none'})"
+                )
+            earlier.append(method)
         return self
 
 
