@@ -208,6 +208,11 @@ def test_seeds_are_pooled_by_their_users() -> None:
     assert "| ours | 0.500 | 0.750 |" in text
     assert "ours describes users with a cosine of 0.850 to their true descriptions (0.700" in text
     assert "seeds 0, 1, with 4 users to learn from and of new ones 2 (x) for each." in text
+    for run in runs:
+        run["descriptions"]["ours"]["before"] = None
+    column = pooled(runs, {})
+    unknown = render({"title": "t", "differs": "", "seeds": [0, 1], "columns": {"x": column}})
+    assert "cosine of 0.850 to their true descriptions (0.500 to other users')" in unknown
     alone = {**column, "predictions": {}, "descriptions": {}}
     text = render({"title": "t", "differs": "", "seeds": [0, 1], "columns": {"x": alone}})
     assert "accuracy" not in text

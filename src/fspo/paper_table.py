@@ -60,6 +60,7 @@ def pooled(runs: Sequence[Results], published: Mapping[str, float]) -> dict[str,
             name: {
                 key: _mean([run["descriptions"][name][key] for run in runs], 4)
                 for key in ("mean", "before", "chance")
+                if first["descriptions"][name][key] is not None
             }
             for name in first["descriptions"]
         },
@@ -127,10 +128,10 @@ def render(table: Table) -> str:
 
 
 def _nearness(column: str, method: str, found: Mapping[str, float]) -> str:
+    before = f"{found['before']:.3f} before preferences; " if "before" in found else ""
     return (
         f"{_plain(column)}: {_plain(method)} describes users with a cosine of {found['mean']:.3f} "
-        f"to their true descriptions ({found['before']:.3f} before preferences; "
-        f"{found['chance']:.3f} to other users').\n"
+        f"to their true descriptions ({before}{found['chance']:.3f} to other users').\n"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -199,6 +200,14 @@ def test_what_was_written_before_is_by_the_fine_tuned_policy(place: Path) -> Non
     after = method.describe(tasks)
     assert method.describe_before(tasks) == warm.describe(tasks)
     assert method.describe(tasks) == after
+
+
+def test_a_bare_model_as_reference_has_described_nobody(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "policy", tmp_path / "policy")
+    shutil.rmtree(tmp_path / "policy" / "reference")  # `reference: model` writes none
+    data = load_preferences(place / "data")
+    method = Rat("FSPO + RAT", load_policy(tmp_path / "policy"), EvaluateRecipe())
+    assert method.describe_before([Task(data.users["u4"], data.by_user["u4"][:3], [])]) is None
 
 
 def test_it_is_evaluated_beside_the_others(place: Path) -> None:

@@ -180,11 +180,12 @@ def _nearness(method: Rat, tasks: Sequence[Task]) -> dict[str, Any]:
 
     users = [task.user.user_id for task in tasks]
     true = {task.user.user_id: task.user.description for task in tasks}
-    before, after = (
-        description_similarity(dict(zip(users, texts, strict=True)), true, MiniLM())
-        for texts in (method.describe_before(tasks), method.describe(tasks))
-    )
-    return after | {"before": before["mean"]}
+
+    def near(texts: Sequence[str]) -> dict[str, Any]:
+        return description_similarity(dict(zip(users, texts, strict=True)), true, MiniLM())
+
+    before = method.describe_before(tasks)
+    return near(method.describe(tasks)) | {"before": near(before)["mean"] if before else None}
 
 
 def _baselines(recipe: EvaluateRecipe, people: Cohort, judge: Judge | None) -> Sequence[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fspo.learning.policy import reference_weights
+from fspo.learning.policy import REFERENCE, reference_weights
 from fspo.learning.rationales import answer_context, description_context
 from fspo.learning.tree import context_tokens
 from fspo.methods.generation import complete
@@ -68,8 +68,13 @@ class Rat:
         written = iter(self._written([task.shots for task in unknown]))
         return [task.description or (next(written) if task.shots else "") for task in tasks]
 
-    def describe_before(self, tasks: Sequence[Task]) -> list[str]:
-        """The same by the reference: what was written before descriptions were compared."""
+    def describe_before(self, tasks: Sequence[Task]) -> list[str] | None:
+        """The same by the reference: what was written before descriptions were compared.
+
+        None where the reference is the bare model (`reference: model`), which never learned to.
+        """
+        if REFERENCE not in self._policy.model.peft_config:
+            return None
         with reference_weights(self._policy.model):
             return self.describe(tasks)
 
