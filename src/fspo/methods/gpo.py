@@ -60,13 +60,13 @@ class Gpo:
         shots = sorted(shots, key=lambda p: (p.prompt, p.chosen, p.rejected))
         texts = sorted({text for p in targets for text in _texts(p)})
         places = {text: place for place, text in enumerate(texts)}
-        self._embed([text for p in shots for text in _texts(p)] + texts)
-        pairs = self._embed([text for p in shots for text in _texts(p)])
+        vectors = torch.from_numpy(self._embed([t for p in shots for t in _texts(p)] + texts))
+        seen = 2 * len(shots)
         with torch.inference_mode():
             scores = self._network(
-                torch.from_numpy(pairs).view(1, len(shots), 2, pairs.shape[1]),
+                vectors[None, :seen].unflatten(1, (len(shots), 2)),
                 torch.ones(1, len(shots), dtype=torch.bool),
-                torch.from_numpy(self._embed(texts))[None],
+                vectors[None, seen:],
             )[0].double()
         which = torch.tensor([[places[text] for text in _texts(p)] for p in targets])
         chosen, rejected = scores[which].unbind(1)
