@@ -196,6 +196,7 @@ def test_seeds_are_pooled_by_their_users() -> None:
     base = [50.0] * 4
     runs = [run_of(0, base=base, ours=[100, 0, 0, 0]), run_of(1, base=base, ours=[100] * 4)]
     column = pooled(runs, {})
+    assert "repetition" not in column["methods"]["ours"]  # not measured by an earlier version
     assert column["subject"] == "ours"
     assert column["methods"]["ours"]["winrate"] == 62.5
     assert column["methods"]["ours"]["by_seed"] == [25.0, 100.0]
@@ -208,11 +209,15 @@ def test_seeds_are_pooled_by_their_users() -> None:
     assert "| ours | 0.500 | 0.750 |" in text
     assert "ours describes users with a cosine of 0.850 to their true descriptions (0.700" in text
     assert "seeds 0, 1, with 4 users to learn from and of new ones 2 (x) for each." in text
-    for run in runs:
+    assert "stood in it before" not in text
+    for run, repeated in zip(runs, (2.0, 5.0), strict=True):
         run["descriptions"]["ours"]["before"] = None
+        run["methods"]["ours"]["repetition"] = repeated
+        run["methods"]["base"]["repetition"] = 1.0
     column = pooled(runs, {})
     unknown = render({"title": "t", "differs": "", "seeds": [0, 1], "columns": {"x": column}})
     assert "cosine of 0.850 to their true descriptions (0.500 to other users')" in unknown
+    assert "so many percent stood in it before, x: base 1.0, ours 3.5." in unknown
     alone = {**column, "predictions": {}, "descriptions": {}}
     text = render({"title": "t", "differs": "", "seeds": [0, 1], "columns": {"x": alone}})
     assert "accuracy" not in text

@@ -41,6 +41,7 @@ def pooled(runs: Sequence[Results], published: Mapping[str, float]) -> dict[str,
                 ),
                 "mean_length": _mean([run["methods"][name]["mean_length"] for run in runs], 1),
             }
+            | _repetition([run["methods"][name] for run in runs])
             for name, own in rates.items()
         },
         "subject": subject,
@@ -92,6 +93,13 @@ def _by_user(runs: Sequence[Results], name: str) -> dict[str, list[float]]:
     }
 
 
+def _repetition(methods: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """How far a method repeats itself; nothing where a seed's results are from before that."""
+    if any("repetition" not in method for method in methods):
+        return {}
+    return {"repetition": _mean([method["repetition"] for method in methods], 1)}
+
+
 def _mean(values: Sequence[float], digits: int) -> float:
     return round(float(np.mean(values)), digits)
 
@@ -112,6 +120,7 @@ def render(table: Table) -> str:
         *_differences(columns),
         "",
     ]
+    lines += [line for item in columns.items() if (line := _repeated(*item))]
     for name, column in columns.items():
         if column["predictions"]:
             lines += [f"Preference accuracy by number of shots, {_plain(name)}:", ""]
@@ -125,6 +134,13 @@ def render(table: Table) -> str:
     if table["differs"]:
         lines += ["", f"What differs from the paper: {table['differs'].strip()}"]
     return "\n".join(lines) + "\n"
+
+
+def _repeated(name: str, column: Mapping[str, Any]) -> str:
+    methods = column["methods"].items()
+    shares = [f"{_plain(m)} {o['repetition']:.1f}" for m, o in methods if "repetition" in o]
+    said = "Of an answer's runs of three words, so many percent stood in it before"
+    return f"{said}, {_plain(name)}: {', '.join(shares)}.\n" if shares else ""
 
 
 def _nearness(column: str, method: str, found: Mapping[str, float]) -> str:

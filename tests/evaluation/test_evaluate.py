@@ -29,6 +29,7 @@ from fspo.evaluation.auditing import render, run_audit
 from fspo.evaluation.evaluate import evaluate
 from fspo.evaluation.keeping import Kept
 from fspo.evaluation.ranking import rank
+from fspo.evaluation.repetition import repetition
 from fspo.evaluation.report import report
 from fspo.evaluation.winrate import outcome
 from fspo.learning.policy import load_policy
@@ -92,6 +93,12 @@ def test_win_rates_alone_are_those_that_stand_beside_predictions(place: Path) ->
     users = results["methods"]["FSPO"]["by_user"]
     values = [value for own in users.values() for value in own]
     assert sum(values) / len(values) == pytest.approx(results["methods"]["FSPO"]["winrate"])
+    kept = (place / "alone" / "answers" / "FSPO").glob("*.json")
+    texts = [text for file in kept for own in json.loads(file.read_text()) for text in own]
+    shares = [100 * repetition(text) for text in texts]
+    assert len(shares) == len(values)
+    found = results["methods"]["FSPO"]["repetition"]
+    assert found == pytest.approx(sum(shares) / len(shares), abs=0.05)
 
 
 def test_accuracy_equals_a_naive_recomputation(place: Path) -> None:

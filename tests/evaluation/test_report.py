@@ -45,6 +45,7 @@ def full() -> dict[str, Any]:
         "mean_length": 60.0,
     }
     methods["oracle"] = {"winrate": 80.1, "ci95": [74.4, 86.0], "n": 120, "mean_length": 52.5}
+    methods["base"]["repetition"], methods["FSPO"]["repetition"] = 1.5, 12.84
     methods["FSPO"]["by_group"] = {
         "terse": {"winrate": 66.1, "ci95": [55.0, 75.0], "n": 60},
         "chatty": {"winrate": 76.5, "ci95": [66.0, 85.0], "n": 60},
@@ -159,7 +160,7 @@ def page(html) -> Page:
 def test_tables_hold_the_numbers_of_the_results(page):
     results = full()
     header, *rows = page.tables["All methods"]
-    columns = "Method|Win rate|95% interval|Length-controlled|Comparisons|Words"
+    columns = "Method|Win rate|95% interval|Length-controlled|Comparisons|Words|Repeated"
     assert header == columns.split("|")
     for (name, method), row in zip(results["methods"].items(), rows, strict=True):
         low, high = method["ci95"]
@@ -170,6 +171,7 @@ def test_tables_hold_the_numbers_of_the_results(page):
             f"{method['length_controlled']:.1f}%" if "length_controlled" in method else "–",
             str(method["n"]),
             f"{method['mean_length']:.1f}",
+            f"{method['repetition']:.1f}%" if "repetition" in method else "–",
         ]
     accuracy = results["preference_accuracy"]
     shown = page.tables["Preference accuracy by number of choices seen"][1:]
@@ -265,6 +267,8 @@ def test_findings_are_said_in_sentences(page):
         "8.8 points behind the oracle, which is told the user's description (80.1%); the" in found
     )
     assert "least often for “terse” (66.1%) and most often for “chatty” (76.5%)" in found
+    repeated = "in its answers 12.8% stood in the same answer before, of the base model's 1.5%."
+    assert repeated in found
     assert "Where users are synthetic" in found
 
 
@@ -372,8 +376,8 @@ def test_what_could_not_be_measured_is_left_out(tmp_path):
     results["methods"]["FSPO"]["ci95"] = [math.nan, math.nan]
     results["preference_accuracy"]["by_shots"]["2"] = math.nan
     page = Page(written(tmp_path, results))
-    assert ["oracle", "–", "–", "79.4%", "120", "52.5"] in page.tables["All methods"]
-    assert ["FSPO", "71.3%", "–", "–", "120", "48.0"] in page.tables["All methods"]
+    assert ["oracle", "–", "–", "79.4%", "120", "52.5", "–"] in page.tables["All methods"]
+    assert ["FSPO", "71.3%", "–", "–", "120", "48.0", "12.8%"] in page.tables["All methods"]
     assert len(page.tables["Preference accuracy by number of choices seen"]) == 1 + 2
     assert "nan" not in page.text("text", "td", "li", "dd")
     assert "how sure that is was not measured" in page.text("li")

@@ -12,6 +12,7 @@ from fspo.evaluation.groups import compare_groups, groups_of, worse_served
 from fspo.evaluation.judges import Item, Judge, Judgement, MeasuredJudge
 from fspo.evaluation.length_control import length_controlled_win_rate
 from fspo.evaluation.probing import Probe
+from fspo.evaluation.repetition import repetition
 from fspo.evaluation.statistics import binomial_p, paired_difference, wins_of_decided
 from fspo.evaluation.summaries import groups, known, summary
 from fspo.methods.method import Task
@@ -40,8 +41,9 @@ def win_rates(
 ) -> dict[str, Any]:
     """Every method against base, in percent: win rate, length-controlled win rate, by group.
 
-    `p` is of a one-sided binomial test that it wins more often than it loses; `by_user` holds each
-    answer's outcome, from 0 to 100.
+    `p` is of a one-sided binomial test that it wins more often than it loses; `repetition` is the
+    mean share of an answer's runs of three words that stood in it before, in percent; `by_user`
+    holds each answer's outcome, from 0 to 100.
     """
     members = groups([task.user for task in tasks])
     base = _by_user(tasks, [_words(own) for own in answers["base"]])
@@ -57,6 +59,7 @@ def win_rates(
             "p": binomial_p(*wins_of_decided(j.outcome for j in judgements)),
             "malformed": sum(judgement.malformed for judgement in judgements),
             "mean_length": round(float(np.mean([n for own in words.values() for n in own])), 1),
+            "repetition": round(100 * _mean_repetition(answers[name]), 1),
             "by_group": {
                 group: summary({user: rates[user] for user in own}, seed, "winrate")
                 for group, own in members.items()
@@ -150,6 +153,10 @@ def _by_user(tasks: Sequence[Task], values: Sequence[Sequence[float]]) -> Outcom
 
 def _words(texts: Sequence[str]) -> list[float]:
     return [float(len(text.split())) for text in texts]
+
+
+def _mean_repetition(answers: Sequence[Sequence[str]]) -> float:
+    return float(np.mean([repetition(text) for own in answers for text in own]))
 
 
 def difference(one: Outcomes, other: Outcomes, seed: int) -> dict[str, Any]:

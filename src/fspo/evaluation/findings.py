@@ -84,6 +84,11 @@ def _win_findings(name: str, results: Results) -> Iterator[str]:
             f"Its answers have {ours.mean_length:.0f} words on average, "
             f"the base model's {base.mean_length:.0f}."
         )
+    if base and math.isfinite(ours.repetition) and math.isfinite(base.repetition):
+        yield (
+            f"Of all runs of three words in its answers {percent(ours.repetition, 1)} stood in the "
+            f"same answer before, of the base model's {percent(base.repetition, 1)}."
+        )
 
 
 def _verdict(method: WinRate) -> str:

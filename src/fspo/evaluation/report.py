@@ -182,7 +182,15 @@ def _tables(results: Results) -> list[Table]:
     tables = [
         Table(
             "All methods",
-            ("Method", "Win rate", "95% interval", "Length-controlled", "Comparisons", "Words"),
+            (
+                "Method",
+                "Win rate",
+                "95% interval",
+                "Length-controlled",
+                "Comparisons",
+                "Words",
+                "Repeated",
+            ),
             [
                 (
                     name,
@@ -191,6 +199,7 @@ def _tables(results: Results) -> list[Table]:
                     percent(m.length_controlled, 1),
                     str(m.n),
                     words(m.mean_length),
+                    percent(m.repetition, 1),
                 )
                 for name, m in methods.items()
             ],

@@ -24,11 +24,12 @@ class WinRate(BaseModel):
 
 
 class Method(WinRate):
-    """What was measured of one method; `mean_length` is in words."""
+    """What was measured of one method: `mean_length` in words, `repetition` in percent."""
 
     ci95: Interval
     n: int
     mean_length: Measured
+    repetition: Measured = Field(default=math.nan)
     length_controlled: Measured = Field(default=math.nan)
     by_group: dict[str, WinRate] = {}
 
