@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fspo import User
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -84,3 +86,17 @@ def test_the_excess_is_a_divergence(reading):
         every += p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))
     assert reading.excess(asked) == pytest.approx(every / asked.reward.size)
     assert reading.excess(asked_of(reading, 1.0, 1.0, noise=0.0)) == pytest.approx(0)
+
+
+def test_ceiling_counts_every_answer_against_every_one_of_base(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    ceiling = importlib.import_module("ceiling")
+
+    def utility(attributes, text):
+        return -abs(attributes["wants"] - float(text))
+
+    user = User("u", "Likes seven.", {"wants": 7.0})
+    # 7 wins against both; 5 is as near as 9, a tie, and loses against 8; 1 loses twice.
+    assert ceiling.won(user, ["7", "5", "1"], ["9", "8"], utility) == pytest.approx(100 * 2.5 / 6)
+    answers = {"a?": ["1", "6", "9"], "b?": ["12", "20"]}
+    assert ceiling.best(user, answers, utility) == ["6", "12"]

@@ -1,0 +1,99 @@
+"""How often anybody could win a table of measures: what the data's own answers would.
+
+    python benchmarks/ceiling.py runs/paper-elix/seed-0/easy easy --judge elix [--json FILE]
+
+A judge that measures prefers whatever comes nearer to a user's wishes, and base comes near to some
+users by itself. For each new user of a column of `fspo paper`, the answers in the data to each
+question stand against the answers that base wrote in that evaluation:
+
+- `chosen`: those that this user chose; a policy that imitates them perfectly wins so often.
+- `best`: for each question the one that the judge itself likes best; more than choosing among as
+  many answers can win.
+
+What is printed is JSON: the win rates in percent, over all users and by what they want.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fspo.evaluation.judges import domain_utility
+from fspo.evaluation.winrate import TIE, Utility
+from fspo.files import write_json
+from fspo.preferences.reading import load_preferences
+from fspo.preferences.records import User
+
+
+def won(user: User, answers: Sequence[str], base: Sequence[str], utility: Utility) -> float:
+    """How often any of these answers wins against any of base's, in percent; a tie is half."""
+    ours = np.array([utility(user.attributes, text) for text in answers])
+    others = np.array([utility(user.attributes, text) for text in base])
+    gaps = ours[:, None] - others[None, :]
+    return float(100 * np.where(abs(gaps) < TIE, 0.5, gaps > 0).mean())
+
+
+def best(user: User, answers: Mapping[str, Sequence[str]], utility: Utility) -> list[str]:
+    """For each question the answer that is worth most to the user."""
+    return [max(own, key=lambda text: utility(user.attributes, text)) for own in answers.values()]
+
+
+def ceilings(part: Path, column: str, judge: str) -> dict[str, Any]:
+    """The win rates of each new user, and their means, all in percent."""
+    results = part / "results" / column
+    users = json.loads((results / "results.json").read_text())["methods"]["base"]["by_user"]
+    files = sorted((results / "answers" / "base").glob("*.json"))
+    base = [text for file in files for own in json.loads(file.read_text()) for text in own]
+    data = load_preferences(part / "data")
+    written: dict[str, dict[str, None]] = defaultdict(dict)
+    for _, row in data:
+        written[row.prompt] |= {row.chosen: None, row.rejected: None}
+    answers = {prompt: list(texts) for prompt, texts in written.items()}
+    utility = domain_utility(judge)
+    by_want: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for user_id in users:
+        user = data.users[user_id]
+        chosen = [row.chosen for row in data.by_user[user_id]]
+        by_want[json.dumps(user.attributes["wants"])].append(
+            (
+                won(user, chosen, base, utility),
+                won(user, best(user, answers, utility), base, utility),
+            )
+        )
+    return {
+        "answers": {
+            "base": len(base),
+            "each question": float(np.median([*map(len, answers.values())])),
+        },
+        "all": _means([rates for own in by_want.values() for rates in own]),
+        "by_want": {want: _means(own) for want, own in sorted(by_want.items())},
+    }
+
+
+def _means(rates: Sequence[tuple[float, float]]) -> dict[str, float]:
+    chosen, highest = np.mean(rates, axis=0)
+    return {"users": len(rates), "chosen": round(chosen, 1), "best": round(highest, 1)}
+
+
+def main() -> None:
+    """Measures, prints what came out, and keeps it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("part", type=Path, help="folder of a seed's part, with data and results")
+    parser.add_argument("column", help="whose base answers")
+    parser.add_argument("--judge", default="elix", help="a domain with measures")
+    parser.add_argument("--json", type=Path, help="keep the figures here")
+    given = parser.parse_args()
+    found = ceilings(given.part, given.column, given.judge)
+    if given.json:
+        write_json(given.json, found)
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
