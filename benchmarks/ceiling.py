@@ -60,7 +60,7 @@ def ceilings(part: Path, column: str, judge: str) -> dict[str, Any]:
     for user_id in users:
         user = data.users[user_id]
         chosen = [row.chosen for row in data.by_user[user_id]]
-        by_want[json.dumps(user.attributes["wants"])].append(
+        by_want[_wants(user)].append(
             (
                 won(user, chosen, base, utility),
                 won(user, best(user, answers, utility), base, utility),
@@ -74,6 +74,13 @@ def ceilings(part: Path, column: str, judge: str) -> dict[str, Any]:
         "all": _means([rates for own in by_want.values() for rates in own]),
         "by_want": {want: _means(own) for want, own in sorted(by_want.items())},
     }
+
+
+def _wants(user: User) -> str:
+    """What sets a user's wishes apart: those of a described domain, or else all numbers known."""
+    known = user.attributes
+    numbers = {key: value for key, value in known.items() if isinstance(value, float)}
+    return json.dumps(known.get("wants", numbers))
 
 
 def _means(rates: Sequence[tuple[float, float]]) -> dict[str, float]:
