@@ -46,10 +46,10 @@ def best(user: User, answers: Mapping[str, Sequence[str]], utility: Utility) -> 
 
 def ceilings(part: Path, column: str, judge: str) -> dict[str, Any]:
     """The win rates of each new user, and their means, all in percent."""
-    results = part / "results" / column
-    users = json.loads((results / "results.json").read_text())["methods"]["base"]["by_user"]
-    files = sorted((results / "answers" / "base").glob("*.json"))
-    base = [text for file in files for own in json.loads(file.read_text()) for text in own]
+    folder = part / "results" / column
+    users = _json(folder / "results.json")["methods"]["base"]["by_user"]
+    kept = [_json(file) for file in sorted((folder / "answers" / "base").glob("*.json"))]
+    base = [text for batch in kept for own in batch for text in own]
     data = load_preferences(part / "data")
     written: dict[str, dict[str, None]] = defaultdict(dict)
     for _, row in data:
@@ -74,6 +74,10 @@ def ceilings(part: Path, column: str, judge: str) -> dict[str, Any]:
         "all": _means([rates for own in by_want.values() for rates in own]),
         "by_want": {want: _means(own) for want, own in sorted(by_want.items())},
     }
+
+
+def _json(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _wants(user: User) -> str:

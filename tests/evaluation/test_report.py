@@ -267,7 +267,9 @@ def test_findings_are_said_in_sentences(page):
         "8.8 points behind the oracle, which is told the user's description (80.1%); the" in found
     )
     assert "least often for “terse” (66.1%) and most often for “chatty” (76.5%)" in found
-    repeated = "in its answers 12.8% stood in the same answer before, of the base model's 1.5%."
+    repeated = (
+        "12.8% of an answer's runs of three words stood in it before, of the base model's 1.5%."
+    )
     assert repeated in found
     assert "Where users are synthetic" in found
 

@@ -86,8 +86,8 @@ def _win_findings(name: str, results: Results) -> Iterator[str]:
         )
     if base and math.isfinite(ours.repetition) and math.isfinite(base.repetition):
         yield (
-            f"Of all runs of three words in its answers {percent(ours.repetition, 1)} stood in the "
-            f"same answer before, of the base model's {percent(base.repetition, 1)}."
+            f"On average {percent(ours.repetition, 1)} of an answer's runs of three words stood in "
+            f"it before, of the base model's {percent(base.repetition, 1)}."
         )
 
 
