@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from fspo.evaluation.judges import domain_utility
-from fspo.evaluation.winrate import TIE, Utility
+from fspo.evaluation.statistics import win_rate
+from fspo.evaluation.winrate import Utility, outcome
 from fspo.files import write_json
 from fspo.preferences.reading import load_preferences
 from fspo.preferences.records import User
@@ -33,10 +34,7 @@ from fspo.preferences.records import User
 
 def won(user: User, answers: Sequence[str], base: Sequence[str], utility: Utility) -> float:
     """How often any of these answers wins against any of base's, in percent; a tie is half."""
-    ours = np.array([utility(user.attributes, text) for text in answers])
-    others = np.array([utility(user.attributes, text) for text in base])
-    gaps = ours[:, None] - others[None, :]
-    return float(100 * np.where(abs(gaps) < TIE, 0.5, gaps > 0).mean())
+    return win_rate(outcome(utility, user, ours, other) for ours in answers for other in base)
 
 
 def best(user: User, answers: Mapping[str, Sequence[str]], utility: Utility) -> list[str]:
