@@ -5,7 +5,7 @@ live bar; elsewhere (a log file, CI) it is a line every few seconds.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -24,6 +24,8 @@ console = Console(stderr=True, highlight=False)
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 15.0
+_AT_ONCE = 0.5  # seconds: what is done by then was kept by an earlier run, and says no pace
+_PACE_OVER = 600.0  # seconds: a batch may take a minute, which is longer than rich looks back
 
 
 def say(message: str) -> None:
@@ -31,10 +33,19 @@ def say(message: str) -> None:
     console.print(escape(message), soft_wrap=True)
 
 
-def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Yields `items` while showing how many of `total` are done and how much time is left."""
+def track(
+    items: Iterable[T], description: str, total: int, size: Callable[[T], int] = lambda _: 1
+) -> Iterator[T]:
+    """Yields `items` while showing how much of `total` is done and how much time is left.
+
+    Args:
+        items: the work, or its results as they come.
+        description: what it is.
+        total: of all items together.
+        size: how much of it an item is; by default they are counted.
+    """
     if not console.is_terminal:
-        yield from _track_in_lines(items, description, total)
+        yield from _track_in_lines(items, description, total, size)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -44,19 +55,25 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, speed_estimate_period=_PACE_OVER) as progress:
         task = progress.add_task(escape(description), total=total)
         for item in items:
             yield item
-            progress.advance(task)
+            progress.advance(task, size(item))
 
 
-def _track_in_lines(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+def _track_in_lines(
+    items: Iterable[T], description: str, total: int, size: Callable[[T], int]
+) -> Iterator[T]:
     start = last = time.monotonic()
-    for done, item in enumerate(items, 1):
+    done = at_once = 0
+    for item in items:
         yield item
+        done += size(item)
         now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES:
+        if now - start < _AT_ONCE:
+            at_once = done
+        elif now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            left = (now - start) / done * (total - done)
+            left = (now - start) / max(1, done - at_once) * (total - done)
             say(f"{description}: {done} of {total}, about {left:.0f} s left")

@@ -111,9 +111,7 @@ def ask(model: LanguageModel, requests: Sequence[Request], description: str = ""
         requests: what is asked.
         description: what progress is shown as; with none, no progress is shown.
     """
-    replies: dict[int, Reply] = {}
-    singly = ((place, reply) for group in model.answer(requests) for place, reply in group)
-    shown = track(singly, description, len(requests)) if description and requests else singly
-    for place, reply in shown:
-        replies[place] = reply
+    groups = model.answer(requests)
+    shown = track(groups, description, len(requests), len) if description and requests else groups
+    replies = {place: reply for group in shown for place, reply in group}
     return [replies[place] for place in range(len(requests))]
