@@ -54,10 +54,7 @@ def polis(rows: Preferences, generator: np.random.Generator) -> Study:
     test = sorted(_drawn(sorted(rows.by_user), TEST_USERS, generator))
     train = {user: pairs for user, pairs in seen.items() if user not in test and pairs}
     held_out = Preferences({user: seen[user] for user in test})
-    about_seen, many = (
-        draw_probes(held_out, test, shots=shots, targets=STATEMENTS, draws=DRAWS, seed=0)
-        for shots in (SHOTS, MANY)
-    )
+    about_seen, many = (_about_seen(held_out, test, shots) for shots in (SHOTS, MANY))
     about_unseen = [
         Probe(User(user), shots, unseen[user][:STATEMENTS])
         for user in test
@@ -70,6 +67,12 @@ def polis(rows: Preferences, generator: np.random.Generator) -> Study:
         "opposed": _of_couples(held_out),
     }
     return Study(Preferences(train), probes)
+
+
+def _about_seen(held_out: Preferences, test: Sequence[str], shots: int) -> list[Probe]:
+    """Of those who have all the shots, and all the statements besides."""
+    probes = draw_probes(held_out, test, shots=shots, targets=STATEMENTS, draws=DRAWS, seed=0)
+    return [probe for probe in probes if len(probe.targets) == STATEMENTS]
 
 
 def _of_couples(held_out: Preferences) -> list[Probe]:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 RECIPE = {
-    "synthesize": {"titles": 32, "users": 24, "preferences_per_user": 8},
+    "synthesize": {"titles": 12, "users": 24, "preferences_per_user": 8},
     "train": {
         "episodes": 2, "shots": 2, "batch_size": 1, "log_every": 1, "save_every": 1, "beta": 0.05,
         "lora": {"rank": 4, "targets": ["q_proj", "v_proj"], "last_layers": 4},

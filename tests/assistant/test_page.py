@@ -150,11 +150,11 @@ def test_signing_in_with_a_key(browser: Browser, tmp_path: Path) -> None:
         expect(page.locator("#key")).to_be_visible()
 
 
-def label_eight(page: Page, likes_praise: bool) -> None:
+def label_four(page: Page, likes_praise: bool) -> None:
     """Chooses as a person would who likes long praise, or short and critical reviews."""
     sign = 1 if likes_praise else -1
     count = 0
-    while count < 8:
+    while count < 4:  # what is asked next takes longer with each of them
         expect(page.locator("#pair-box")).to_be_visible(timeout=240_000)
         sides = ("left", "right")
         found = {side: measure(page.locator(f"#{side}").text_content() or "") for side in sides}
@@ -190,7 +190,7 @@ def test_two_people_who_choose_differently_get_different_answers(
             page.goto(address)
             page.fill("#key", key)
             page.click("main button")
-            label_eight(page, likes)
+            label_four(page, likes)
             page.fill("#question", "Write a review of the movie Casablanca (1942).")
             page.click("#ask button")
             answer = page.locator("#answer")

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fspo import FspoError, Preference, Preferences
-from fspo.evaluation.cohort import Cohort, eligible, with_enough_shots
+from fspo.evaluation.cohort import Cohort, eligible, who_is_asked, with_enough_shots
+from fspo.evaluation.probing import draw_probes
 from fspo.recipe import EvaluateRecipe
 
 
@@ -50,3 +51,26 @@ def test_no_larger_number_leaves_enough_people(counts: list[int], users: int) ->
     good = [n for n in range(1, 9) if sum(count > n for count in counts) >= wanted]
     found = with_enough_shots(people(*counts), EvaluateRecipe(users=users)).shots
     assert found == max(good, default=1)
+
+
+@given(
+    st.lists(st.integers(2, 12), min_size=2, max_size=8),
+    st.integers(1, 6),
+    st.integers(0, 3),
+    st.sampled_from(["", "the only one"]),
+)
+def test_whoever_is_asked_has_a_pair_to_be_asked_about(
+    counts: list[int], targets: int, seed: int, prompt: str
+) -> None:
+    """As many targets as are wanted, or as the shots leave."""
+    some = people(*counts, prompt=prompt)
+    recipe, users = who_is_asked(some, EvaluateRecipe(targets=targets))
+    probes = draw_probes(
+        some.test, users, shots=recipe.shots, targets=targets, draws=2, seed=seed, about=()
+    )
+    assert [probe.user.user_id for probe in probes] == [user for user in users for _ in range(2)]
+    for probe in probes:
+        rows = some.test.by_user[probe.user.user_id]
+        assert len(probe.shots) == recipe.shots
+        assert len(probe.targets) == min(targets, len(rows) - recipe.shots)
+        assert not {row.chosen for row in probe.shots} & {row.chosen for row in probe.targets}

@@ -181,7 +181,7 @@ def test_a_cluster_of_which_a_worker_is_killed_writes_the_very_same_dataset(
     process = start(plan, "--engine", "ray", "--workers", 2)
     killed = 0
     while process.poll() is None and not killed:
-        time.sleep(0.02)
+        time.sleep(0.1)
         if server.requests > 100 and (workers := ray_workers()):
             killed = min(workers)
             os.kill(killed, signal.SIGKILL)

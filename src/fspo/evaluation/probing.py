@@ -54,7 +54,8 @@ def draw_probes(
         preferences: whose.
         users: which of them.
         shots: how many each probe has.
-        targets: how many at most; their prompts, or at least their responses, are not in the shots.
+        targets: how many at most, fewer where shots would be missing otherwise; their prompts, or
+            at least their responses, are not in the shots.
         draws: probes for each user.
         seed: what is drawn depends on it.
         about: prompts that targets are about; empty for any.
@@ -66,11 +67,22 @@ def draw_probes(
             order = np.random.default_rng([seed, draw]).permutation(len(rows))
             drawn = [rows[index] for index in order]
             wanted = [row for row in drawn if not about or row.prompt in about]
-            asked = without_repetition(wanted, targets)
-            seen = without_repetition([r for r in drawn if r not in asked], shots, asked)
-            if asked and len(seen) == shots:
-                probes.append(Probe(preferences.users[user], seen, asked))
+            found = _parted(drawn, wanted, shots, targets)
+            if found:
+                probes.append(Probe(preferences.users[user], *found))
     return probes
+
+
+def _parted(
+    drawn: Sequence[Preference], wanted: Sequence[Preference], shots: int, targets: int
+) -> tuple[list[Preference], list[Preference]] | None:
+    """So many shots, and as many of the wanted targets as these leave; None if they leave none."""
+    for most in range(targets, 0, -1):
+        asked = without_repetition(wanted, most)
+        seen = without_repetition([row for row in drawn if row not in asked], shots, asked)
+        if asked and len(seen) == shots:
+            return seen, asked
+    return None
 
 
 def probe(
