@@ -39,6 +39,11 @@ def test_a_number_that_somebody_named_stays() -> None:
         eligible(few, recipe)
 
 
+def test_where_there_are_too_few_people_fewer_shots_are_no_advice() -> None:
+    with pytest.raises(FspoError, match=r"1 of 2 held-out users have .* Hold more users out"):
+        who_is_asked(people(2, 1), EvaluateRecipe())
+
+
 def test_nobody_has_to_have_many_where_enough_have() -> None:
     some = people(*[9] * 60, *[2] * 300)
     assert with_enough_shots(some, EvaluateRecipe()).shots == 8

@@ -126,10 +126,11 @@ def eligible(people: Cohort, recipe: EvaluateRecipe) -> list[str]:
             f"{recipe.shots} shots and a target take, and are left out"
         )
     if len(enough) < 2:
+        advice = "Ask for fewer shots." if recipe.shots > 1 else "Hold more users out."
         raise FspoError(
-            f"{people.test.source or 'preferences'}: {len(enough)} held-out users have the "
-            f"{needed} preferences on different prompts that {recipe.shots} shots and a target "
-            "take; at least 2 users are needed. Ask for fewer shots."
+            f"{people.test.source or 'preferences'}: {len(enough)} of {len(wanted)} held-out users "
+            f"have the {needed} preferences on different prompts that {recipe.shots} shots and a "
+            f"target take; at least 2 users are needed. {advice}"
         )
     if len(enough) > recipe.users:
         say(f"the first {recipe.users} of {len(enough)} users are evaluated; --users says how many")
