@@ -32,6 +32,8 @@ def test_it_is_short():
     assert len(HOWTO.read_text(encoding="utf-8").splitlines()) < 60
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_its_commands_preview_and_make_preferences_with_the_real_model(folder):
     commands = COMMAND.findall(HOWTO.read_text(encoding="utf-8"))
     assert len(commands) == 2
