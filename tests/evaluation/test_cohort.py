@@ -70,9 +70,7 @@ def test_whoever_is_asked_has_a_pair_to_be_asked_about(
     """As many targets as are wanted, or as the shots leave."""
     some = people(*counts, prompt=prompt)
     recipe, users = who_is_asked(some, EvaluateRecipe(targets=targets))
-    probes = draw_probes(
-        some.test, users, shots=recipe.shots, targets=targets, draws=2, seed=seed, about=()
-    )
+    probes = draw_probes(some.test, users, shots=recipe.shots, targets=targets, draws=2, seed=seed)
     assert [probe.user.user_id for probe in probes] == [user for user in users for _ in range(2)]
     for probe in probes:
         rows = some.test.by_user[probe.user.user_id]
