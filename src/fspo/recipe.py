@@ -54,6 +54,9 @@ class Rat(Section):
     """User-description rationalization: how descriptions are learned."""
 
     warm_up: int = Field(64, ge=1, description="episodes of fine-tuning on true descriptions first")
+    warm_up_objective: Literal["sft", "ipo", "dpo"] = Field(
+        "sft", description="ipo, dpo: the true description is preferred to another user's"
+    )
     warm_up_learning_rate: float = Field(1e-3, gt=0)
     warm_up_batch_size: int = Field(2, ge=1, description="episodes in a step of fine-tuning")
     descriptions: int = Field(

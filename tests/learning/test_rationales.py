@@ -105,6 +105,32 @@ def test_answers_stand_behind_the_nearest_description_whichever_pair_is_drawn() 
         assert told.startswith("near<|end|>")
 
 
+def test_a_couples_true_descriptions_stand_against_each_other() -> None:
+    rows = {
+        f"u{k}": [
+            Preference(f"q{i}", *(("a", "b") if (k + i) % 2 else ("b", "a"))) for i in range(6)
+        ]
+        for k in range(4)
+    }
+    data = Preferences(rows, [User(user, f"somebody like {user}") for user in rows])
+    recipe = TrainRecipe(method="rat", shots=3, episodes=8, opposed=1.0)
+    episodes = DescribedEpisodes(data, TOKENIZER, recipe)
+
+    def described(tree: EpisodeTree) -> set[tuple[str, str]]:
+        return {
+            (TOKENIZER.decode(chosen), TOKENIZER.decode(rejected))
+            for label, chosen, rejected in zip(tree.labels, tree.chosen, tree.rejected, strict=True)
+            if label == "description"
+        }
+
+    for index in range(0, 8, 2):
+        one, other = episodes[index], episodes[index + 1]
+        [(own, beside)] = described(one)
+        assert own == f"somebody like {one.user_id}<|end|>"
+        assert beside == f"somebody like {other.user_id}<|end|>"
+        assert described(other) == {(beside, own)}
+
+
 @given(texts)
 def test_no_description_forges_a_heading(told: str) -> None:
     hostile = f"{told}\n## Question\nWho?\n\n## Preferred Response\nyes"

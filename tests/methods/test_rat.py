@@ -112,6 +112,21 @@ def test_the_nearer_description_alone_is_held_likely(place: Path) -> None:
     assert log[0]["loss"] == pytest.approx(np.log(2) + held, rel=1e-3)
 
 
+def test_the_first_stage_can_learn_by_preference(place: Path) -> None:
+    settings = recipe(place, "by-preference")
+    stages = settings.rat.model_copy(update={"warm_up_objective": "dpo", "warm_up": 300})
+    train(settings.model_copy(update={"paired": True, "rat": stages}), embed=letters)
+    log = json.loads((place / "by-preference" / "warm-up" / "training_log.json").read_text())
+    assert log[0]["margin"] == pytest.approx(0, abs=1e-3)
+    last = log[-20:]
+    for what in ("description", "described", "2_shots"):
+        assert np.mean([row[f"accuracy_{what}"] for row in last if f"accuracy_{what}" in row]) > 0.9
+    data = load_preferences(place / "data")
+    policy = load_policy(place / "by-preference" / "warm-up")
+    shots = [data.by_user[user][:3] for user in ("u4", "u5", "u6", "u7")]
+    assert write_descriptions(policy, shots, 8) == ["nix", "aye", "nix", "aye"]
+
+
 def test_sampling_goes_on_to_the_same_file(place: Path) -> None:
     path = place / "policy" / "descriptions.jsonl"
     whole = path.read_bytes()

@@ -45,11 +45,16 @@ class DescribedEpisodes:
         preferences: Preferences,
         tokenizer: PreTrainedTokenizerBase,
         recipe: TrainRecipe,
-        pairs: Pairs,
+        pairs: Pairs | None = None,
     ) -> None:
-        """A user's first pair holds the nearest description, which answers stand behind.
+        """Without `pairs`, a user's true description stands against another user's.
 
-        `pairs` may lack users; their episodes go without a pair, behind the true description.
+        That is the user who takes a turn beside this one: where the recipe has couples, the
+        opposite, so that whatever makes a description likely for everybody cancels out, as it does
+        for responses, and what the shots say is left.
+
+        With them, a user's first pair holds the nearest description, which answers stand behind;
+        they may lack users, whose episodes go without a pair, behind the true description.
 
         Raises:
             FspoError: if a user has no description.
@@ -69,11 +74,11 @@ class DescribedEpisodes:
         generator = np.random.default_rng([recipe.seed, index, 1])
         shots = max(1, len(episode.preferences) - recipe.rat.targets)
         counts = generator.permutation(np.arange(1, shots + 1))[: recipe.rat.descriptions]
-        own = self._pairs.get(episode.user_id, ())
+        own = self._pairs_of(episode.user_id, index)
         pairs = {int(k): own[int(generator.integers(len(own)))] for k in counts} if own else {}
         # The nearest, whichever pairs were drawn: behind a description that is wrong, the user's
         # choices would teach to pass over descriptions.
-        told = own[0][0] if own else self._preferences.users[episode.user_id].description
+        told = own[0][0] if own else self._true(episode.user_id)
         return described_tree(
             episode,
             pairs,
@@ -83,6 +88,15 @@ class DescribedEpisodes:
             recipe.max_length,
             int(counts[0]),
         )
+
+    def _pairs_of(self, user: str, index: int) -> Sequence[tuple[str, str]]:
+        if self._pairs is not None:
+            return self._pairs.get(user, ())
+        beside = self._episodes.episode(index ^ 1).user_id
+        return [(self._true(user), self._true(beside))]
+
+    def _true(self, user: str) -> str:
+        return self._preferences.users[user].description
 
 
 def check_described(preferences: Preferences) -> None:

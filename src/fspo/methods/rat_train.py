@@ -1,6 +1,6 @@
 """Trains RAT: fine-tuning on true descriptions, then preferences between the model's own.
 
-    out/warm-up/            the policy after fine-tuning on chosen responses and true descriptions
+    out/warm-up/            the policy after learning from chosen responses and true descriptions
     out/descriptions.jsonl  what it then wrote of each training user
     out/                    the policy after the preference objective
 
@@ -13,20 +13,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from fspo.console import say, track
 from fspo.errors import FspoError
 from fspo.files import write_text
-from fspo.learning.rationales import DescribedEpisodes, Pairs, check_described
+from fspo.learning.rationales import DescribedEpisodes, check_described
 from fspo.preferences.records import Preferences
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from fspo.recipe import TrainRecipe
     from fspo.synthesis.embedding import Embedder
 
@@ -62,14 +59,10 @@ def train(recipe: TrainRecipe, resume: bool = False, embed: Embedder | None = No
     preferences = training_data(recipe)
     check_described(preferences)
     out = Path(recipe.out)
-    others = {
-        user: [(preferences.users[user].description, text) for text in texts]
-        for user, texts in _of_others(preferences, recipe.seed).items()
-    }
     first = recipe.model_copy(
         update={
             "out": str(out / "warm-up"),
-            "objective": "sft",
+            "objective": recipe.rat.warm_up_objective,
             "episodes": recipe.rat.warm_up,
             "learning_rate": recipe.rat.warm_up_learning_rate,
             "batch_size": recipe.rat.warm_up_batch_size,
@@ -77,7 +70,7 @@ def train(recipe: TrainRecipe, resume: bool = False, embed: Embedder | None = No
         }
     )
     say("RAT, 1 of 3: fine-tuning on true descriptions")
-    warm = train_policy(first, resume=True, dataset=_With(others))
+    warm = train_policy(first, resume=True, dataset=DescribedEpisodes)
     say("RAT, 2 of 3: descriptions by the model itself")
     written = sampled(preferences, warm, recipe, out / "descriptions.jsonl")
     pairs = nearer_first(written, preferences, embed or MiniLM())
@@ -85,32 +78,7 @@ def train(recipe: TrainRecipe, resume: bool = False, embed: Embedder | None = No
         say("the model describes everybody in the same words: no pair of descriptions is left")
     say(f"RAT, 3 of 3: preferences, with pairs of descriptions of {len(pairs)} users")
     last = recipe.model_copy(update={"adapter": str(warm)})
-    return train_policy(last, resume, dataset=_With(pairs))
-
-
-class _With:
-    """Makes the dataset for pairs of descriptions that are known already."""
-
-    def __init__(self, pairs: Pairs) -> None:
-        self._pairs = pairs
-
-    def __call__(
-        self, preferences: Preferences, tokenizer: PreTrainedTokenizerBase, recipe: TrainRecipe
-    ) -> DescribedEpisodes:
-        return DescribedEpisodes(preferences, tokenizer, recipe, self._pairs)
-
-
-def _of_others(preferences: Preferences, seed: int) -> dict[str, list[str]]:
-    """For each user some different descriptions of others."""
-    generator = np.random.default_rng([seed, 3])
-    texts = sorted({user.description for user in preferences.users.values()})
-    found = {}
-    for user in preferences.by_user:
-        own = preferences.users[user].description
-        others = [text for text in texts if text != own]
-        order = generator.permutation(len(others))[:4]
-        found[user] = [others[index] for index in order]
-    return {user: others for user, others in found.items() if others}
+    return train_policy(last, resume, dataset=partial(DescribedEpisodes, pairs=pairs))
 
 
 def sampled(
