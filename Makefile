@@ -18,6 +18,8 @@ install: .venv/installed
 demo: install
 	$(BIN)/fspo demo --out $(OUT) --seed $(SEED)
 
+# Threads gain small models nothing, so each core has a test of its own. Files go round as they stand:
+# ordered by their number of tests, as they would be otherwise, the longest ones would come last.
 test: lint
 	tests/system.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
