@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import warnings
@@ -13,6 +12,8 @@ import typer
 
 from fspo.assistant import commands as assistant
 from fspo.errors import FspoError
+from fspo.flags import AsJson, Quiet, Seed, hush, show
+from fspo.preferences import commands as preferences
 from fspo.study.commands import study_app
 
 app = typer.Typer(
@@ -22,12 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Look at preference data.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
 
-Seed = Annotated[int, typer.Option(help="Everything random depends on it.", min=0)]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 HoldoutUsers = Annotated[
     float | None, typer.Option(help="A share of users that training does not see.")
 ]
@@ -81,7 +77,7 @@ def demo(
     from fspo.demo import run_demo
     from fspo.recipe import DEMO_RECIPE, DemoRecipe, read_recipe
 
-    _hush(quiet)
+    hush(quiet)
     report_path = run_demo(read_recipe(DemoRecipe, recipe or DEMO_RECIPE, {}), out, seed)
     print(report_path)
 
@@ -106,7 +102,7 @@ def synthesize(
     as_json: AsJson = False,
 ) -> None:
     """Make synthetic users and their preferences; goes on where it was."""
-    _hush(quiet)
+    hush(quiet)
     shared = {"domain": domain, "users": users, "preferences_per_user": preferences_per_user}
     if domain == "reviews" and recipe is None:
         if engine != "local" or any(x is not None for x in (labeller, questions, budget, preview)):
@@ -116,7 +112,7 @@ def synthesize(
             )
         from fspo.synthesis.run import run_reviews
 
-        _show(run_reviews(shared | {"model": model, "titles": titles}, out, seed), as_json, out)
+        show(run_reviews(shared | {"model": model, "titles": titles}, out, seed), as_json, out)
         return
     if titles is not None:
         raise FspoError("--titles is for the demo's reviews; here it is --questions")
@@ -129,11 +125,11 @@ def synthesize(
         from fspo.synthesis.preview import render
 
         found = look(plan, preview, seed)
-        print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else render(found))
+        show(found, as_json, render(found))
         return
     if engine not in ("local", "ray"):
         raise FspoError(f"--engine {engine}: use local or ray")
-    _show(run_described(plan, out, seed, workers if engine == "ray" else None), as_json, out)
+    show(run_described(plan, out, seed, workers if engine == "ray" else None), as_json, out)
 
 
 @app.command()
@@ -160,10 +156,11 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a policy on users' preferences, as a recipe says; flags win over the recipe."""
-    given = {key: value for key, value in locals().items() if key in _TRAIN_FLAGS}
+    flags = dict(locals())
     from fspo.recipe import TrainRecipe, read_recipe
 
-    _hush(quiet)
+    hush(quiet)
+    given = {key: value for key, value in flags.items() if key in TrainRecipe.model_fields}
     settings = read_recipe(TrainRecipe, recipe, given)
     if dry_run:
         from fspo.learning.planning import matrix_product_rate, plan
@@ -175,25 +172,6 @@ def train(
 
     print(run(settings, resume))
     take_leave()
-
-
-_TRAIN_FLAGS = (
-    "data",
-    "out",
-    "model",
-    "adapter",
-    "objective",
-    "template",
-    "logps",
-    "beta",
-    "shots",
-    "episodes",
-    "learning_rate",
-    "holdout_users",
-    "holdout_prompts",
-    "drop_ties",
-    "seed",
-)
 
 
 @app.command()
@@ -226,13 +204,13 @@ def evaluate(
     from fspo.evaluation.evaluate import evaluate as run
     from fspo.recipe import EvaluateRecipe, read_recipe
 
-    _hush(quiet)
+    hush(quiet)
     keys = ("judge", "holdout_users", "holdout_prompts", "drop_ties", "shots", "users")
     given: dict[str, Any] = {key: value for key, value in locals().items() if key in keys}
     given |= {"baselines": baseline or None, "methods": method or None}
     given |= {"mirrored": mirrored or None, "stacked": stacked or None}
     results = run(data, policy, out, read_recipe(EvaluateRecipe, recipe, given), seed)
-    _show(results, as_json, out / "results.json")
+    show(results, as_json, out / "results.json")
 
 
 @app.command()
@@ -251,10 +229,10 @@ def audit(
     from fspo.evaluation.auditing import render, run_audit
     from fspo.recipe import EvaluateRecipe, read_recipe
 
-    _hush(quiet)
+    hush(quiet)
     recipe = read_recipe(EvaluateRecipe, None, {"shots": shots, "users": users})
     found = run_audit(data, policy, out, recipe, seed, judge)
-    print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else render(found))
+    show(found, as_json, render(found))
 
 
 @app.command()
@@ -272,10 +250,10 @@ def paper(
     from fspo.paper_table import render
     from fspo.recipe import read_recipe
 
-    _hush(quiet)
+    hush(quiet)
     recipe = read_recipe(PaperRecipe, recipe_path(table), {})
     found = run_paper(recipe, out, range(seed, seed + seeds))
-    print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else render(found))
+    show(found, as_json, render(found))
 
 
 @app.command()
@@ -306,79 +284,25 @@ def rank(
     from fspo.preferences.reading import load_preferences
     from fspo.recipe import EvaluateRecipe
 
-    _hush(quiet)
+    hush(quiet)
     [found] = trained([policy])
     [method] = methods([found], [], EvaluateRecipe())
     count = int(found.settings.get("shots", 8)) if shots is None else shots
     ranked = run(method, load_preferences(preferences), prompt, answer, user, count, mirrored)
-    if as_json:
-        print(json.dumps(ranked, ensure_ascii=False, indent=2))
-        return
-    for row in ranked:
-        print(f"{row['rank']}. {row['probability']:.2f}  {row['reward']:+.3f}  {row['answer']}")
+    lines = (
+        f"{row['rank']}. {row['probability']:.2f}  {row['reward']:+.3f}  {row['answer']}"
+        for row in ranked
+    )
+    show(ranked, as_json, "\n".join(lines))
 
 
 app.command()(assistant.serve)
 app.command()(assistant.chat)
 app.add_typer(assistant.keys_app, name="keys")
 app.add_typer(study_app, name="study")
-
-
-@app.command("import")
-def import_(
-    layout: Annotated[str, typer.Argument(help="Which released layout; a wrong one lists them.")],
-    source: Annotated[Path, typer.Argument(help="The released file or folder.")],
-    out: Annotated[Path, typer.Option(help="Folder for the preference dataset.")],
-    quiet: Quiet = False,
-) -> None:
-    """Turn one of the paper's released datasets, or PRISM, into a preference dataset."""
-    from fspo.preferences.importing import import_released
-    from fspo.preferences.writing import save_preferences
-
-    _hush(quiet)
-    preferences = import_released(layout, source)
-    save_preferences(preferences, out, f"Imported from the released layout `{layout}`.")
-    print(out)
-
-
-@app.command()
-def push(
-    folder: Annotated[Path, typer.Argument(help="A preference dataset.")],
-    name: Annotated[str, typer.Argument(help="owner/name on the Hugging Face hub.")],
-    public: Annotated[bool, typer.Option("--public", help="For everybody to see.")] = False,
-) -> None:
-    """Upload a dataset with its card to the Hugging Face hub: private, unless you say otherwise."""
-    from fspo.preferences.pushing import push as run
-
-    print(run(folder, name, public))
-
-
-@data_app.command("check")
-def check(
-    path: Annotated[Path, typer.Argument(help="A preference dataset: folder or file.")],
-    as_json: AsJson = False,
-) -> None:
-    """Print counts per user, lengths, duplicates, ties and contradictions."""
-    from rich.console import Console
-
-    from fspo.preferences.checking import check_path, render
-
-    found = check_path(path)
-    if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=2))
-    else:
-        Console().print(render(found))
-
-
-def _show(result: Any, as_json: bool, place: Path) -> None:
-    print(json.dumps(result, ensure_ascii=False, indent=2) if as_json else place)
-
-
-def _hush(quiet: bool) -> None:
-    from fspo.console import console
-
-    # Of several processes that train together, the first one speaks.
-    console.quiet = quiet or os.environ.get("RANK", "0") != "0"
+app.command("import")(preferences.import_)
+app.command()(preferences.push)
+app.add_typer(preferences.data_app, name="data")
 
 
 def _complain(message: str) -> None:

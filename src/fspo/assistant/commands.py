@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fspo.errors import FspoError
+from fspo.flags import print_json
 
 if TYPE_CHECKING:
     from fspo.assistant.backend import Backend, Sampling
@@ -128,7 +128,7 @@ def list_(database: Where = DATABASE) -> None:
     opened = _open(database)
     from fspo.assistant.keys import list_keys
 
-    print(json.dumps(list_keys(opened), indent=2, ensure_ascii=False))
+    print_json(list_keys(opened))
 
 
 @keys_app.command("revoke")

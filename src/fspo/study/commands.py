@@ -6,13 +6,13 @@ fspo study researcher study.yaml NAME; fspo study serve study.yaml; fspo study r
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fspo.errors import FspoError
+from fspo.flags import AsJson, print_json, show
 
 if TYPE_CHECKING:
     from fspo.web.database import Database
@@ -27,7 +27,6 @@ Where = Annotated[
     str | None,
     typer.Option("--database", help="A path or a PostgreSQL URL; default: beside the file."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @study_app.command()
@@ -113,7 +112,7 @@ def simulate(
         opened = open_database(database or str(Path(folder) / "simulated.db"))
         found = run(study, pools, opened, rates, participants, seed)
         opened.engine.dispose()
-    _print(found)
+    print_json(found)
     if not found["agrees"]:
         raise typer.Exit(1)
 
@@ -127,10 +126,7 @@ def results(file: File, database: Where = None, as_json: AsJson = False) -> None
 
     study, _ = read_study(file)
     found = analyze(study, read_records(_open(file, database, must_exist=True)))
-    if as_json:
-        _print(found)
-    else:
-        print(in_words(found))
+    show(found, as_json, in_words(found))
 
 
 @study_app.command()
@@ -169,7 +165,7 @@ def power(
     """Say how many people and questions a win rate takes."""
     from fspo.study.power import report
 
-    _print(report(rate, questions, people, icc, wanted, alpha))
+    print_json(report(rate, questions, people, icc, wanted, alpha))
 
 
 @study_app.command()
@@ -196,7 +192,3 @@ def _open(file: Path, database: str | None, must_exist: bool = False) -> Databas
     if must_exist and "://" not in where and not Path(where).is_file():
         raise FspoError(f"--database {where}: there is no such file; nobody has been served yet")
     return open_database(where)
-
-
-def _print(found: Any) -> None:
-    print(json.dumps(found, indent=2, ensure_ascii=False))
