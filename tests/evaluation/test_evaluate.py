@@ -283,6 +283,8 @@ def test_policies_are_named(place: Path) -> None:
     results = evaluate(place / "data", [f"one={policy}", f"two={policy}"], place / "o5", recipe)
     assert list(results["methods"]) == ["base", "few-shot prompted", "one", "two", "oracle"]
     assert list(results["predictions"]) == ["one", "two"]
+    trained = json.loads((place / "policy" / "fspo.json").read_text())
+    assert results["policies"] == {"one": trained, "two": trained}
     assert results["predictions"]["one"] == results["predictions"]["two"]
     # The same policy, but its answers are sampled anew under each name.
     assert set(results["differences"]) == {"base", "few-shot prompted", "two", "oracle"}

@@ -124,7 +124,7 @@ def evaluate(
         "shots": recipe.shots,
         "preferences": len(every),
         "model": first.settings["model"],
-        "policy": first.settings,
+        "policies": {policy.name: policy.settings for policy in compared},
         "evaluation": recipe.model_dump(),
         "seed": seed,
         "versions": versions(),
