@@ -166,7 +166,7 @@ def label_four(page: Page, likes_praise: bool) -> None:
         )
         page.click(f"#choose-{best}")
         count += 1
-        expect(page.locator("#count")).to_have_text(f"({count})", timeout=120_000)
+        expect(page.locator("#count")).to_have_text(f"({count})", timeout=600_000)
 
 
 @pytest.mark.slow
@@ -186,7 +186,7 @@ def test_two_people_who_choose_differently_get_different_answers(
     with running(create_app(backend, database, pairs, sampling)) as address:
         for likes, key in keys.items():
             page = new_page(browser, viewport={"width": 1280, "height": 900})
-            page.set_default_timeout(120_000)
+            page.set_default_timeout(600_000)
             page.goto(address)
             page.fill("#key", key)
             page.click("main button")
@@ -194,8 +194,8 @@ def test_two_people_who_choose_differently_get_different_answers(
             page.fill("#question", "Write a review of the movie Casablanca (1942).")
             page.click("#ask button")
             answer = page.locator("#answer")
-            expect(answer).not_to_be_empty(timeout=120_000)
-            expect(page.locator("#status")).to_have_text("", timeout=120_000)
+            expect(answer).not_to_be_empty(timeout=600_000)
+            expect(page.locator("#status")).to_have_text("", timeout=600_000)
             answers[likes] = answer.text_content() or ""
             if likes:
                 picture(page, "assistant-praise", tmp_path, whole=False)

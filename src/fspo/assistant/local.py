@@ -20,6 +20,7 @@ import numpy as np
 from fspo.assistant.backend import Abilities, Messages, Person, Reply, Sampling
 from fspo.assistant.conversation import as_question, check_messages
 from fspo.assistant.prefixes import Prefixes, common
+from fspo.assistant.turns import BetweenAnswers, Turns
 from fspo.errors import FspoError
 from fspo.preferences.records import Preference
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from fspo.assistant.stepping import Context
     from fspo.learning.growing import Tokens
     from fspo.learning.policy import Policy
-    from fspo.methods.method import Floats
-    from fspo.preferences.records import User
 
 OURS = Path(__file__).parents[1] / "policies" / "fspo-reviews"  # comes with fspo
 SHOTS = 8  # that a model reads which was not trained to read any number of them
@@ -71,17 +70,17 @@ class LocalBackend:
         self._policy = policy
         self._shots = int(policy.settings.get("shots", SHOTS))
         self._describes = policy.settings.get("method") == "rat"
-        self._lock = threading.Lock()
+        self._turns = Turns()
         self._prefixes = Prefixes(cache_bytes)
         # Whether special tokens in a text are read as such is a state of the tokenizer: two threads
-        # with one would read each other's way. The policy's own is used behind the model's lock,
+        # with one would read each other's way. The policy's own is used in the model's turns,
         # this one behind its own, and the steppers' only decodes.
         self._tokenizer, self._reading = deepcopy(policy.tokenizer), threading.Lock()
         model, tokenizer = policy.model, deepcopy(policy.tokenizer)
-        self._personal = Stepper(model, tokenizer, self._lock, self._prefixes)
+        self._personal = Stepper(model, tokenizer, self._turns, self._prefixes)
         base = model if policy.frozen is None else policy.frozen
         around = getattr(base, "disable_adapter", nullcontext)
-        self._base = Stepper(base, tokenizer, self._lock, self._prefixes, around)
+        self._base = Stepper(base, tokenizer, self._turns, self._prefixes, around)
 
     def reply(self, person: Person, messages: Messages, sampling: Sampling) -> Reply:
         """Answers behind the person's choices and, where the model reads one, the description.
@@ -124,7 +123,7 @@ class LocalBackend:
             )
         if not answers:
             return []
-        with self._lock:
+        with self._turns.of_answer():
             if self._describes and person.description.strip():
                 return self._described_rewards(person, prompt, answers)
             return self._policy.rewards(person.key, self._read(person), prompt, answers)
@@ -150,9 +149,10 @@ class LocalBackend:
     ) -> tuple[int, bool]:
         """The pair that tells most about others, among some that are drawn.
 
-        It takes 5 passes over trees of at most 8 pairs, and answers go on between them. By chance
-        is chosen where the policy cannot tell (it ranks nobody, or there are no choices yet), where
-        each pair would take a pass of its own (template `paper`), and among fewer than 3 pairs.
+        It takes 5 passes over trees of at most 8 pairs, and each pass lets answers go first. By
+        chance is chosen where the policy cannot tell (it ranks nobody, or there are no choices
+        yet), where each pair would take a pass of its own (template `paper`), and among fewer than
+        3 pairs.
 
         Raises:
             FspoError: if there are no candidates.
@@ -172,7 +172,7 @@ class LocalBackend:
         targets = min(_TARGETS, len(order) // 3)
         drawn = order[targets : targets + _CANDIDATES]
         best = next_pair(
-            _InTurns(policy, self._lock),
+            BetweenAnswers(policy, self._turns),
             User(person.key),
             self._read(person),
             [candidates[place] for place in drawn],
@@ -265,29 +265,6 @@ class LocalBackend:
                 f"the conversation takes {read} tokens and its answer up to {room}; the model's "
                 f"window holds {window}. Shorten the conversation, or ask for fewer tokens."
             )
-
-
-class _InTurns:
-    """A policy's predictions, made while nobody else works with the model."""
-
-    name = "policy"
-
-    def __init__(self, policy: Policy, lock: threading.Lock) -> None:
-        from fspo.methods.in_context import InContext
-        from fspo.recipe import EvaluateRecipe
-
-        self._predictor, self._lock = InContext(self.name, policy, EvaluateRecipe()), lock
-
-    def log_odds(
-        self,
-        user: User,
-        shots: Sequence[Preference],
-        targets: Sequence[Preference],
-        counts: Sequence[int],
-    ) -> Floats:
-        """As the policy's own."""
-        with self._lock:
-            return self._predictor.log_odds(user, shots, targets, counts)
 
 
 def check_kind(folder: str, settings: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ nobody reads to its end, keeps no other one from going on.
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fspo.assistant.backend import Reply, Sampling
 from fspo.assistant.pieces import Pieces
 from fspo.assistant.prefixes import Prefix, Prefixes
+from fspo.assistant.turns import Turns
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +46,7 @@ class Stepper:
         self,
         model: Any,
         tokenizer: PreTrainedTokenizerBase,
-        lock: threading.Lock,
+        turns: Turns,
         prefixes: Prefixes,
         around: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
@@ -55,14 +55,14 @@ class Stepper:
         Args:
             model: a causal language model of transformers, with or without an adapter.
             tokenizer: the model's; it decodes, and nobody else may encode with it meanwhile.
-            lock: held during each forward pass; one for all that work with the same weights.
+            turns: one is taken for each forward pass; all that work with these weights share them.
             prefixes: where prefixes are kept, if the model can go on from them: one whose layers
                 see only a window of the text drops what it has left behind.
             around: entered for each pass, such as the model's `disable_adapter`.
         """
         from fspo.llm.cache import RoomyLayer, roomy_cache
 
-        self._model, self._tokenizer, self._lock = model, tokenizer, lock
+        self._model, self._tokenizer, self._turns = model, tokenizer, turns
         self._prefixes, self._around = prefixes, around
         layers = roomy_cache(model.config).layers
         self.keeps = all(type(layer) is RoomyLayer for layer in layers)
@@ -124,7 +124,7 @@ class Stepper:
         import torch
 
         start = cache.get_seq_length()
-        with self._lock, torch.inference_mode(), self._around():
+        with self._turns.of_answer(), torch.inference_mode(), self._around():
             ids = torch.tensor([list(tokens)], device=self._model.device)
             positions = torch.arange(start, start + len(tokens), device=ids.device)[None]
             output = self._model(
