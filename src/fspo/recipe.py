@@ -53,12 +53,12 @@ class Vpl(Section):
 class Rat(Section):
     """User-description rationalization: how descriptions are learned."""
 
-    warm_up: int = Field(64, ge=1, description="episodes of fine-tuning on true descriptions first")
+    warm_up: int = Field(64, ge=1, description="episodes of learning from true descriptions first")
     warm_up_objective: Literal["sft", "ipo", "dpo"] = Field(
         "sft", description="ipo, dpo: the true description is preferred to another user's"
     )
     warm_up_learning_rate: float = Field(1e-3, gt=0)
-    warm_up_batch_size: int = Field(2, ge=1, description="episodes in a step of fine-tuning")
+    warm_up_batch_size: int = Field(2, ge=1, description="episodes in a step of the first stage")
     descriptions: int = Field(
         4, ge=1, description="numbers of shots in an episode that a pair of them stands after"
     )

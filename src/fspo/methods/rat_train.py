@@ -1,4 +1,4 @@
-"""Trains RAT: fine-tuning on true descriptions, then preferences between the model's own.
+"""Trains RAT: true descriptions first, then preferences between the model's own.
 
     out/warm-up/            the policy after learning from chosen responses and true descriptions
     out/descriptions.jsonl  what it then wrote of each training user
@@ -69,7 +69,7 @@ def train(recipe: TrainRecipe, resume: bool = False, embed: Embedder | None = No
             "micro_batch_size": min(recipe.micro_batch_size, recipe.rat.warm_up_batch_size),
         }
     )
-    say("RAT, 1 of 3: fine-tuning on true descriptions")
+    say("RAT, 1 of 3: true descriptions")
     warm = train_policy(first, resume=True, dataset=DescribedEpisodes)
     say("RAT, 2 of 3: descriptions by the model itself")
     written = sampled(preferences, warm, recipe, out / "descriptions.jsonl")
