@@ -58,8 +58,9 @@ def run_fspo(
     """Times optimizer steps of our Trainer, `batch` episodes in each, after one that warms up."""
     from torch.profiler import profile
 
+    from fspo.learning.adapters import new_adapter
     from fspo.learning.episodes import collate
-    from fspo.learning.train import new_adapter
+    from fspo.learning.losses import TreeLoss
     from fspo.learning.trainer import FspoTrainer, TreeModel, training_arguments
     from fspo.recipe import Lora, TrainRecipe
 
@@ -83,10 +84,7 @@ def run_fspo(
     with tempfile.TemporaryDirectory() as folder:
         trainer = FspoTrainer(
             TreeModel(new_adapter(model, recipe)),
-            objective="ipo",
-            beta=BETA,
-            logps="sum",
-            frozen=None,
+            loss=TreeLoss("ipo", BETA),
             args=training_arguments(recipe, Path(folder)),
             train_dataset=trees,
             data_collator=collate,

@@ -134,7 +134,7 @@ class Clock:
 
 def start(settings: TrainRecipe, data: Path) -> tuple[Any, Any, EpisodeDataset]:
     """The model with an adapter that has learned nothing, its tokenizer, and what it will read."""
-    from fspo.learning.train import new_adapter
+    from fspo.learning.adapters import new_adapter
 
     model, tokenizer = load_model()
     preferences = training_preferences(load_preferences(data), "train")
@@ -146,15 +146,13 @@ def train_fspo(
     model: Any, dataset: EpisodeDataset, settings: TrainRecipe, callbacks: Sequence[Any] = ()
 ) -> None:
     """Trains in place, by our trainer."""
+    from fspo.learning.losses import TreeLoss
     from fspo.learning.trainer import FspoTrainer, TreeModel, training_arguments
 
     with tempfile.TemporaryDirectory() as folder:
         FspoTrainer(
             TreeModel(model),
-            objective="dpo",
-            beta=BETA,
-            logps="sum",
-            frozen=None,
+            loss=TreeLoss("dpo", BETA),
             args=training_arguments(settings, Path(folder)),
             train_dataset=dataset,
             data_collator=collate,

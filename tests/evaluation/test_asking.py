@@ -10,8 +10,8 @@ from known_kinds import Kinds, no, yes
 from fspo import FspoError, Preference, Preferences, User
 from fspo.evaluation.asking import labels_needed, pairs_about
 from fspo.evaluation.probing import Probe
+from fspo.learning.adapters import new_adapter
 from fspo.learning.policy import Policy
-from fspo.learning.train import new_adapter
 from fspo.methods.in_context import InContext
 from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
 

@@ -10,9 +10,9 @@ from conftest import byte_tokenizer, small_model
 from transformers import LlamaConfig
 
 from fspo import FspoError, Preference, Preferences, User, load_preferences
+from fspo.learning.adapters import new_adapter
 from fspo.learning.episodes import EpisodeDataset
 from fspo.learning.planning import plan
-from fspo.learning.train import new_adapter
 from fspo.learning.trainer import TreeModel
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import RECIPES, Lora, TrainRecipe, read_recipe

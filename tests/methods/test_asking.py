@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from known_kinds import Kinds, no, yes
 
 from fspo import EpisodeTree, FspoError, Preference, User
+from fspo.learning.adapters import new_adapter
 from fspo.learning.policy import Policy
-from fspo.learning.train import new_adapter
 from fspo.methods.asking import chances_of, expected_gains, next_pair
 from fspo.methods.in_context import InContext
 from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe

@@ -148,7 +148,7 @@ def _model(recipe: TrainRecipe, config: Any, dtype: Any) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from fspo.learning.train import new_adapter
+    from fspo.learning.adapters import new_adapter
 
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.files import write_json
-from fspo.learning.policy import SETTINGS, read_settings, reference_logps
+from fspo.learning.policy import SETTINGS, reference_logps
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainingArguments
 
+    from fspo.learning.losses import TreeLoss
     from fspo.preferences.records import Preferences
     from fspo.recipe import TrainRecipe
 
@@ -48,6 +49,7 @@ def train(
         FspoError: if the recipe, the data or the model is at fault, if `out` holds another run, or
             if the loss is not finite.
     """
+    from fspo.learning.adapters import policy_and_reference
     from fspo.learning.episodes import EpisodeDataset, collate
     from fspo.learning.trainer import FspoTrainer, ProgressLog, TreeModel
 
@@ -56,7 +58,7 @@ def train(
         say(f"{out}: trained already")
         return out
     preferences = training_data(recipe)
-    model, frozen, tokenizer = _policy_and_reference(recipe)
+    model, frozen, tokenizer = policy_and_reference(recipe)
     episodes = (dataset or EpisodeDataset)(preferences, tokenizer, recipe)
     if episodes.left_out:
         say(f"{episodes.left_out} users with a single preference are left out")
@@ -69,11 +71,7 @@ def train(
     with missing_packages_named():
         trainer = FspoTrainer(
             TreeModel(model),
-            objective=recipe.objective,
-            beta=recipe.beta,
-            logps=recipe.logps,
-            nll=recipe.nll,
-            nll_descriptions=recipe.rat.nll if recipe.method == "rat" else 0.0,
+            loss=_loss(recipe),
             frozen=frozen,
             tokens_at_once=recipe.micro_batch_tokens,
             args=arguments(recipe, out),
@@ -151,6 +149,18 @@ def finish(trainer: Trainer, recipe: TrainRecipe, out: Path) -> None:
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
+def _loss(recipe: TrainRecipe) -> TreeLoss:
+    from fspo.learning.losses import TreeLoss
+
+    return TreeLoss(
+        recipe.objective,
+        recipe.beta,
+        recipe.logps,
+        nll=recipe.nll,
+        nll_descriptions=recipe.rat.nll if recipe.method == "rat" else 0.0,
+    )
+
+
 def take_leave() -> None:
     """Ends this process, its work done, if it trained with others; otherwise does nothing.
 
@@ -204,93 +214,6 @@ def _over(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict) and isinstance(defaults.get(key), dict)
     }
     return defaults | given | sections
-
-
-def _policy_and_reference(recipe: TrainRecipe) -> tuple[Any, Any, Any]:
-    """The model that learns; the frozen reference where it is another model; the tokenizer."""
-    from fspo.learning.policy import add_reference
-    from fspo.models import load_model
-
-    model: Any
-    model, tokenizer = load_model(recipe.model)
-    frozen = None
-    if recipe.lora is None:
-        model = model.float()
-        if recipe.objective != "sft":
-            frozen, _ = load_model(recipe.model)
-    elif recipe.adapter:
-        model = _adapter_that_learns(model, recipe)
-        if recipe.reference == "start":
-            add_reference(model, Path(recipe.adapter))
-    else:
-        model = new_adapter(model, recipe)
-    return model, frozen, tokenizer
-
-
-def new_adapter(model: Any, recipe: TrainRecipe) -> Any:
-    """The model with the recipe's LoRA adapter on it, which learns; the model itself does not.
-
-    Raises:
-        FspoError: if the model has no such modules.
-    """
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    assert recipe.lora is not None
-    depth = model.config.get_text_config().num_hidden_layers
-    lowest = max(0, depth - (recipe.lora.last_layers or depth))
-    targets = recipe.lora.targets
-    if lowest and targets == "all-linear":  # which PEFT takes for all layers only
-        targets = _linear_modules(model)
-    config = LoraConfig(
-        r=recipe.lora.rank,
-        lora_alpha=recipe.lora.alpha,
-        target_modules=targets,
-        layers_to_transform=list(range(lowest, depth)) if lowest else None,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        try:
-            adapted = get_peft_model(model, config)
-        except ValueError as error:
-            raise FspoError(f"lora.targets: {error}") from error
-    adapted.peft_config["default"].base_model_name_or_path = recipe.model
-    return adapted
-
-
-def _linear_modules(model: Any) -> list[str]:
-    """The names of the linear modules in the model's layers."""
-    import torch
-
-    head = model.get_output_embeddings()
-    return sorted(
-        {
-            name.rsplit(".", 1)[-1]
-            for name, module in model.named_modules()
-            if isinstance(module, torch.nn.Linear) and module is not head
-        }
-    )
-
-
-def _adapter_that_learns(model: Any, recipe: TrainRecipe) -> Any:
-    from peft import PeftModel
-
-    adapter = Path(str(recipe.adapter))
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise FspoError(f"adapter: {adapter}: holds no LoRA adapter (adapter_model.safetensors)")
-    if (adapter / SETTINGS).is_file():
-        there = read_settings(adapter)
-        for key in ("model", "template"):
-            if there[key] != getattr(recipe, key):
-                raise FspoError(
-                    f"adapter: {adapter}: was trained with {key}: {there[key]}, and this run has "
-                    f"{key}: {getattr(recipe, key)}. Give the same {key}, or another adapter."
-                )
-    try:
-        return PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise FspoError(f"adapter: {adapter}: does not fit the model: {first}") from error
 
 
 def arguments(recipe: TrainRecipe, out: Path) -> TrainingArguments:

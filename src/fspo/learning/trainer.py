@@ -20,13 +20,13 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from fspo.console import say
 from fspo.errors import FspoError
-from fspo.learning import objectives
 from fspo.learning.batch import passes
 from fspo.learning.checkpoints import load_weights, save_weights
 from fspo.learning.lora import fuse_adapters
+from fspo.learning.losses import TreeLoss
 from fspo.learning.policy import reference_weights, shared_with_reference
 from fspo.learning.scoring import causal_model, response_logps
-from fspo.learning.tree import DESCRIBES, EpisodeTree
+from fspo.learning.tree import EpisodeTree
 
 
 class TreeModel(nn.Module):
@@ -69,27 +69,30 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         self,
         model: TreeModel,
         *,
-        objective: objectives.Objective,
-        beta: float,
-        logps: objectives.Reduction,
-        frozen: nn.Module | None,
-        nll: float = 0.0,
-        nll_descriptions: float = 0.0,
+        loss: TreeLoss,
+        frozen: nn.Module | None = None,
         tokens_at_once: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """`tokens_at_once`: of a forward pass, instead of a whole batch in one."""
+        """What Trainer does not take by itself.
+
+        Args:
+            model: what learns.
+            loss: of each tree's targets.
+            frozen: the reference, where it is not in the weights of what learns.
+            tokens_at_once: of a forward pass, instead of a whole batch in one.
+            kwargs: Trainer's.
+
+        Raises:
+            FspoError: if DeepSpeed is to count steps whose passes are cut by tokens.
+        """
         super().__init__(model=model, **kwargs)
         if tokens_at_once and self.is_deepspeed_enabled:
             raise FspoError(
                 "micro_batch_tokens: DeepSpeed takes every forward pass for a part of a step of "
                 "its own counting; give micro_batch_size instead"
             )
-        self._objective = objective
-        self._beta = beta
-        self._reduction = logps
-        self._nll, self._nll_descriptions = nll, nll_descriptions
-        self._frozen, self._tokens_at_once = frozen, tokens_at_once
+        self._loss, self._frozen, self._tokens_at_once = loss, frozen, tokens_at_once
         self._seen: dict[str, list[float]] = defaultdict(list)
         self._tokens = 0
         self._since = time.monotonic()
@@ -125,31 +128,9 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
         as there are processes. Without `num_items_in_batch`, the mean over these trees' targets.
         """
         trees: Sequence[EpisodeTree] = inputs["trees"]
-        if self._objective == "sft":
-            policy = _reduced(trees, model(trees), self._reduction)
-            losses = [
-                _expected(tree, objectives.sft(logps[0::2]), objectives.sft(logps[1::2]))
-                for tree, logps in zip(trees, policy, strict=True)
-            ]
-            margins = [(logps[0::2] - logps[1::2]).detach() for logps in policy]
-        else:
-            before, now = self._both(model, trees)
-            reference = _reduced(trees, before, self._reduction)
-            policy = _reduced(trees, now, self._reduction)
-            margins = [
-                objectives.margin(p[0::2], p[1::2], r[0::2], r[1::2])
-                for p, r in zip(policy, reference, strict=True)
-            ]
-            loss_of = objectives.ipo if self._objective == "ipo" else objectives.dpo
-            losses = [
-                _expected(tree, loss_of(h, self._beta), loss_of(-h, self._beta))
-                for tree, h in zip(trees, margins, strict=True)
-            ]
-            if self._nll or self._nll_descriptions:
-                losses = [
-                    loss + self._likelihood(tree, logps)
-                    for loss, logps, tree in zip(losses, now, trees, strict=True)
-                ]
+        before, now = self._both(model, trees)
+        found = [self._loss(*each) for each in zip(trees, now, before, strict=True)]
+        losses, margins = [loss for loss, _ in found], [margin for _, margin in found]
         self._note(trees, margins)
         every = torch.cat(losses)
         counted = num_items_in_batch or len(every)
@@ -165,8 +146,10 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
 
     def _both(
         self, model: nn.Module, trees: Sequence[EpisodeTree]
-    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """Each tree's response log-probs by the reference and by the policy."""
+    ) -> tuple[Sequence[Tensor | None], Sequence[Tensor]]:
+        """Each tree's response log-probs by the reference, where it is needed, and the policy."""
+        if not self._loss.needs_reference:
+            return [None] * len(trees), model(trees)
         known = [tree.reference for tree in trees if tree.reference is not None]
         if len(known) == len(trees):
             device = self.args.device
@@ -181,15 +164,6 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
                     else response_logps(self._frozen, trees)
                 )
             return before, model(trees)
-
-    def _likelihood(self, tree: EpisodeTree, logps: Tensor) -> Tensor:
-        """The weighted log-loss of each target's chosen response, (targets,), or of description."""
-        weights = [
-            self._nll_descriptions if label == DESCRIBES else self._nll
-            for label in tree.labels or [""] * (len(logps) // 2)
-        ]
-        losses = objectives.nll(logps, _lengths(tree, logps))[0::2]
-        return torch.tensor(weights, device=logps.device) * losses
 
     def _get_num_items_in_batch(
         self, batch_samples: Sequence[Mapping[str, Any]], device: torch.device
@@ -252,28 +226,6 @@ def _culprits(trees: Sequence[EpisodeTree], losses: Sequence[Tensor]) -> str:
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
         return f"{', '.join(rows[:5])}{more}"
     return f"the episodes of {', '.join(repr(tree.user_id) for tree in trees)}"
-
-
-def _expected(tree: EpisodeTree, as_chosen: Tensor, otherwise: Tensor) -> Tensor:
-    """The loss of each target, (targets,), as far as it is known what the user chose."""
-    if not tree.likely:
-        return as_chosen
-    likely = torch.tensor(tree.likely, device=as_chosen.device, dtype=as_chosen.dtype)
-    return objectives.expected(as_chosen, otherwise, likely)
-
-
-def _lengths(tree: EpisodeTree, logps: Tensor) -> Tensor:
-    """The number of tokens of each response, (responses,), where `logps` are."""
-    return torch.tensor([len(response.tokens) for response in tree.responses], device=logps.device)
-
-
-def _reduced(
-    trees: Sequence[EpisodeTree], logps: Sequence[Tensor], reduction: objectives.Reduction
-) -> list[Tensor]:
-    """Log-probs as the objective takes them: as they are, or divided by length."""
-    if reduction == "sum":
-        return list(logps)
-    return [sums / _lengths(tree, sums) for tree, sums in zip(trees, logps, strict=True)]
 
 
 class ProgressLog(TrainerCallback):  # type: ignore[misc]

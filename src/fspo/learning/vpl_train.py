@@ -25,11 +25,12 @@ from transformers import Trainer
 
 from fspo.console import say, track
 from fspo.errors import FspoError
+from fspo.learning.adapters import new_adapter
 from fspo.learning.checkpoints import load_weights, save_weights
 from fspo.learning.embeddings import Read, Remembered, both_answers, embed
 from fspo.learning.episodes import EpisodeDataset
 from fspo.learning.policy import SETTINGS
-from fspo.learning.train import arguments, finish, new_adapter, prepare, run, training_data
+from fspo.learning.train import arguments, finish, prepare, run, training_data
 from fspo.learning.trainer import ProgressLog
 from fspo.learning.vpl import WEIGHTS, Bound, LatentReward, width
 from fspo.models import load_model

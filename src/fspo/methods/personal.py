@@ -134,7 +134,7 @@ def load_personal(model: str, recipe: PersonalRecipe, settings: EvaluateRecipe) 
 
 def _new_policy(name: str, recipe: PersonalRecipe) -> Policy:
     """A new adapter, which changes nothing yet, compared with the model as it comes."""
-    from fspo.learning.train import new_adapter
+    from fspo.learning.adapters import new_adapter
     from fspo.models import load_model
     from fspo.recipe import TrainRecipe
 

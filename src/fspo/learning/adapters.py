@@ -1,0 +1,102 @@
+"""The models that a training run starts from: what learns, and its reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fspo.errors import FspoError
+from fspo.learning.policy import SETTINGS, add_reference, read_settings
+
+if TYPE_CHECKING:
+    from fspo.recipe import TrainRecipe
+
+
+def policy_and_reference(recipe: TrainRecipe) -> tuple[Any, Any, Any]:
+    """The model that learns; the frozen reference where it is another model; the tokenizer.
+
+    Raises:
+        FspoError: if there is no such model, or the adapter is not one or does not fit it.
+    """
+    from fspo.models import load_model
+
+    model: Any
+    model, tokenizer = load_model(recipe.model)
+    frozen = None
+    if recipe.lora is None:
+        model = model.float()
+        if recipe.objective != "sft":
+            frozen, _ = load_model(recipe.model)
+    elif recipe.adapter:
+        model = _adapter_to_go_on_with(model, recipe)
+        if recipe.reference == "start":
+            add_reference(model, Path(recipe.adapter))
+    else:
+        model = new_adapter(model, recipe)
+    return model, frozen, tokenizer
+
+
+def new_adapter(model: Any, recipe: TrainRecipe) -> Any:
+    """The model with the recipe's LoRA adapter on it, which learns; the model itself does not.
+
+    Raises:
+        FspoError: if the model has no such modules.
+    """
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    assert recipe.lora is not None
+    depth = model.config.get_text_config().num_hidden_layers
+    lowest = max(0, depth - (recipe.lora.last_layers or depth))
+    targets = recipe.lora.targets
+    if lowest and targets == "all-linear":  # which PEFT takes for all layers only
+        targets = _linear_modules(model)
+    config = LoraConfig(
+        r=recipe.lora.rank,
+        lora_alpha=recipe.lora.alpha,
+        target_modules=targets,
+        layers_to_transform=list(range(lowest, depth)) if lowest else None,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        try:
+            adapted = get_peft_model(model, config)
+        except ValueError as error:
+            raise FspoError(f"lora.targets: {error}") from error
+    adapted.peft_config["default"].base_model_name_or_path = recipe.model
+    return adapted
+
+
+def _linear_modules(model: Any) -> list[str]:
+    """The names of the linear modules in the model's layers."""
+    import torch
+
+    head = model.get_output_embeddings()
+    return sorted(
+        {
+            name.rsplit(".", 1)[-1]
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear) and module is not head
+        }
+    )
+
+
+def _adapter_to_go_on_with(model: Any, recipe: TrainRecipe) -> Any:
+    from peft import PeftModel
+
+    adapter = Path(str(recipe.adapter))
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise FspoError(f"adapter: {adapter}: holds no LoRA adapter (adapter_model.safetensors)")
+    if (adapter / SETTINGS).is_file():
+        there = read_settings(adapter)
+        for key in ("model", "template"):
+            if there[key] != getattr(recipe, key):
+                raise FspoError(
+                    f"adapter: {adapter}: was trained with {key}: {there[key]}, and this run has "
+                    f"{key}: {getattr(recipe, key)}. Give the same {key}, or another adapter."
+                )
+    try:
+        return PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise FspoError(f"adapter: {adapter}: does not fit the model: {first}") from error
