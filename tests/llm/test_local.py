@@ -5,7 +5,8 @@ import torch
 from conftest import byte_tokenizer, small_model
 
 from fspo.errors import FspoError
-from fspo.llm.local import LocalModel, Sampler
+from fspo.llm.local import LocalModel
+from fspo.llm.sampling import Sampler
 
 TEMPLATE = (
     "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"

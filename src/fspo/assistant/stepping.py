@@ -140,7 +140,7 @@ class Stepper:
 
 
 def _sampler(sampling: Sampling, device: Any) -> Any:
-    from fspo.llm.local import Sampler
+    from fspo.llm.sampling import Sampler
 
     seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
     temperature = sampling.temperature if sampling.temperature >= _COLDEST else 0
