@@ -98,6 +98,9 @@ def main() -> None:
     parser.add_argument("--judge", default="elix", help="a domain with measures")
     parser.add_argument("--json", type=Path, help="keep the figures here")
     given = parser.parse_args()
+    results = given.part / "results" / given.column / "results.json"
+    if not results.is_file():
+        parser.error(f"{results}: is not there; let `fspo paper` finish this column")
     found = ceilings(given.part, given.column, given.judge)
     if given.json:
         write_json(given.json, found)
