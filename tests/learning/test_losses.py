@@ -67,3 +67,11 @@ def test_fine_tuning_reads_no_reference(tree: EpisodeTree, likely: tuple[float, 
     assert not margins.requires_grad
     assert policy.grad is not None
     torch.testing.assert_close(policy.grad, torch.stack([-p, p - 1], dim=1).flatten())
+
+
+@pytest.mark.parametrize("objective", ["ipo", "dpo"])
+def test_a_preference_loss_without_its_reference_is_refused(
+    tree: EpisodeTree, objective: str
+) -> None:
+    with pytest.raises(ValueError, match=f"{objective}: the reference's"):
+        TreeLoss(objective, BETA)(tree, torch.tensor(POLICY), None)

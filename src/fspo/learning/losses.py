@@ -42,12 +42,17 @@ class TreeLoss:
 
         Returns:
             float (targets,), the losses; float (targets,), the margins in nats, without gradient,
-            over the reference where there is one.
+            over the reference where it is needed.
+
+        Raises:
+            ValueError: if the reference is needed and not given.
         """
         now = self._reduced(tree, policy)
-        if reference is None:
+        if not self.needs_reference:
             losses = _expected(tree, objectives.sft(now[0::2]), objectives.sft(now[1::2]))
             return losses, (now[0::2] - now[1::2]).detach()
+        if reference is None:
+            raise ValueError(f"{self.objective}: the reference's log-probs are needed")
         before = self._reduced(tree, reference)
         h = objectives.margin(now[0::2], now[1::2], before[0::2], before[1::2])
         loss_of = objectives.ipo if self.objective == "ipo" else objectives.dpo
