@@ -172,6 +172,23 @@ def test_what_cannot_be_run_is_named_before_anything_is_trained(place: Path) -> 
     before = r"methods\.FSPO\.adapter: 'Pref-FT' is no method before this one \(there is none\)"
     refused(before, methods=alone)
     refused("has columns, but no methods", methods={})
+    refused("'Pref-FT' and 'Pref FT': call one", methods=methods | {"Pref FT": alone["FSPO"]})
+
+    def column(**changes: object) -> dict[str, object]:
+        known = columns["new users"]["evaluate"]
+        return {"new users": {"evaluate": {k: v for k, v in (known | changes).items() if v}}}
+
+    refused(r"evaluate\.judge: a column shows win rates", columns=column(judge="none"))
+    refused(r"evaluate\.shots: say how many", columns=column(shots=None))
+    twice = given["parts"] | {"large": given["parts"]["small"]}
+    with pytest.raises(ValidationError, match="'known users' and 'known users'"):
+        PaperRecipe.model_validate(given | {"parts": twice})
+    columns["new users"]["evaluate"]["judge"] = "reviews"
+    taken = {
+        "parts": {"small": given["parts"]["small"] | {"methods": {"oracle": methods["Pref-FT"]}}}
+    }
+    with pytest.raises(FspoError, match=r"parts\.small\.methods: .* cannot be called 'oracle'"):
+        run_paper(PaperRecipe.model_validate(given | taken), place / "out", [0])
     refused("nothing to show", columns={})
 
 

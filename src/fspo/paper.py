@@ -49,7 +49,8 @@ def run_paper(recipe: PaperRecipe, out: Path, seeds: Sequence[int]) -> Table:
     Raises:
         FspoError: if a step cannot run, a judge does not exist, or `out` holds another recipe.
     """
-    _check_judges(recipe)  # before anything is made or trained
+    _check_names(recipe)  # before anything is made or trained
+    _check_judges(recipe)
     _claim(out, recipe)
     runs: dict[str, list[Results]] = {}
     for seed in seeds:
@@ -87,7 +88,7 @@ def _prepare(name: str, part: PaperPart, out: Path, seed: int) -> None:
     if not part.columns:
         return
     preferences = load_preferences(out / "data")
-    trained = [recipe.model_dump() for recipe in part.methods.values()]
+    trained = {name: recipe.model_dump() for name, recipe in part.methods.items()}
     for column, settings in part.columns.items():
         try:
             who_is_asked(cohort(preferences, trained, settings.evaluate), settings.evaluate)
@@ -132,6 +133,17 @@ def _make_data(part: PaperPart, folder: Path, seed: int) -> None:
     run_described(part.engine, folder, seed)
 
 
+def _check_names(recipe: PaperRecipe) -> None:
+    from fspo.methods.build import check_name
+
+    for name, part in recipe.parts.items():
+        for method in part.methods:
+            try:
+                check_name(method)
+            except FspoError as error:
+                raise FspoError(f"parts.{name}.methods: {error}") from error
+
+
 def _check_judges(recipe: PaperRecipe) -> None:
     from fspo.evaluation.judges import domain_utility, judge_recipe
 
@@ -139,7 +151,7 @@ def _check_judges(recipe: PaperRecipe) -> None:
         name
         for part in recipe.parts.values()
         for column in part.columns.values()
-        if (name := column.evaluate.judge) and name != "none"
+        if (name := column.evaluate.judge)
     ]
     for judge in map(judge_recipe, asked):
         if judge.kind == "measured":

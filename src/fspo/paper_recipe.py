@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import Field, model_validator
 
 from fspo.recipe import EngineRecipe, EvaluateRecipe, Section, SynthesizeRecipe, TrainRecipe
@@ -12,6 +14,14 @@ class PaperColumn(Section):
 
     evaluate: EvaluateRecipe = EvaluateRecipe()
     published: dict[str, float] = Field(default_factory=dict, description="method -> win rate")
+
+    @model_validator(mode="after")
+    def _can_be_pooled(self) -> PaperColumn:
+        if self.evaluate.judge in (None, "none"):
+            raise ValueError("evaluate.judge: a column shows win rates; name a judge")
+        if "shots" not in self.evaluate.model_fields_set:
+            raise ValueError("evaluate.shots: say how many, so that all seeds give as many")
+        return self
 
 
 class PaperPart(Section):
@@ -30,6 +40,8 @@ class PaperPart(Section):
     def _can_be_made(self) -> PaperPart:
         if (self.reviews is None) == (self.engine is None):
             raise ValueError("a part has either `reviews` or `engine`, which make its data")
+        for names in (self.methods, self.columns):
+            _refuse_twice(names)
         earlier: list[str] = []
         for method, recipe in self.methods.items():
             if recipe.adapter and recipe.adapter not in earlier:
@@ -39,6 +51,16 @@ class PaperPart(Section):
                 )
             earlier.append(method)
         return self
+
+
+def _refuse_twice(names: Iterable[str]) -> None:
+    """Two names that differ in blanks and dashes alone would share a folder."""
+    found: dict[str, str] = {}
+    for name in names:
+        folder = name.replace(" ", "-")
+        if folder in found:
+            raise ValueError(f"{found[folder]!r} and {name!r}: call one of them something else")
+        found[folder] = name
 
 
 class PaperRecipe(Section):
@@ -61,6 +83,7 @@ class PaperRecipe(Section):
                     )
             if part.columns and not part.methods:
                 raise ValueError(f"parts.{name}: has columns, but no methods to evaluate")
+        _refuse_twice(column for part in self.parts.values() for column in part.columns)
         if not any(part.columns for part in self.parts.values()):
             raise ValueError("no part has columns, so there is nothing to show")
         return self

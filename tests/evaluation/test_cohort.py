@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fspo import FspoError, Preference, Preferences
-from fspo.evaluation.cohort import Cohort, eligible, who_is_asked, with_enough_shots
+from fspo import FspoError, Preference, Preferences, User
+from fspo.evaluation.cohort import Cohort, cohort, eligible, who_is_asked, with_enough_shots
 from fspo.evaluation.probing import draw_probes
+from fspo.preferences.splitting import hold_out
 from fspo.recipe import EvaluateRecipe
 
 
@@ -77,3 +81,62 @@ def test_whoever_is_asked_has_a_pair_to_be_asked_about(
         assert len(probe.shots) == recipe.shots
         assert len(probe.targets) == min(targets, len(rows) - recipe.shots)
         assert not {row.chosen for row in probe.shots} & {row.chosen for row in probe.targets}
+
+
+SHARES = st.sampled_from([0.0, 0.2, 0.4])
+
+
+def split_people(tmp: str) -> Preferences:
+    """Twenty users who are split in two, and ten prompts."""
+    by_user = {f"u{n}": [Preference(f"q{k}", "a", "b") for k in range(10)] for n in range(20)}
+    users = [User(name, split="test" if n % 2 else "train") for n, name in enumerate(by_user)]
+    return Preferences(by_user, users, tmp)
+
+
+@given(st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=3), SHARES, SHARES)
+def test_what_is_called_new_is_new_to_every_policy(
+    held_out: list[tuple[float, float]], users: float, prompts: float
+) -> None:
+    every = split_people("folder")
+    policies = {
+        f"policy {n}": {"data": "folder", "holdout_users": u, "holdout_prompts": p}
+        for n, (u, p) in enumerate(held_out)
+    }
+    asked = EvaluateRecipe(holdout_users=users, holdout_prompts=prompts)
+    learned = [
+        hold_out(every, *shares).train if any(shares) else every.of("train") for shares in held_out
+    ]
+    try:
+        found = cohort(every, policies, asked)
+    except FspoError as error:
+        # Refused, because this policy knows somebody or something that would be new.
+        name = int(str(error).split(":")[0].removeprefix("policy "))
+        test = hold_out(every, users, prompts) if users or prompts else None
+        people = test.test.by_user if users and test else every.of("test").by_user
+        about = test.unseen if test and not users else frozenset()
+        assert learned[name].by_user.keys() & people or about & {p.prompt for _, p in learned[name]}
+        return
+    assert found.new == ("users" if users or not prompts else "prompts")
+    for own in learned:
+        if found.new == "users":
+            assert not own.by_user.keys() & found.test.by_user.keys()
+        else:
+            assert not {p.prompt for _, p in own} & found.about
+
+
+def test_what_a_policy_went_on_from_has_learned_counts(tmp_path: Path) -> None:
+    every = split_people(str(tmp_path / "data"))
+    first = {"model": "m", "template": "chain", "beta": 0.1, "data": every.source}
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "fspo.json").write_text(json.dumps(first))
+    second = first | {"holdout_users": 0.2, "adapter": str(tmp_path / "first")}
+    with pytest.raises(FspoError, match=r"trained with the data's own split.*--holdout-users 0\.2"):
+        cohort(every, {"FSPO": second}, EvaluateRecipe())
+    elsewhere = second | {"data": str(tmp_path / "other"), "adapter": None}
+    assert cohort(every, {"FSPO": elsewhere}, EvaluateRecipe()).new == "users"
+
+
+def test_users_who_are_not_split_are_new_to_what_was_trained_elsewhere(tmp_path: Path) -> None:
+    every = Preferences({f"u{n}": [Preference("q", "a", "b")] for n in range(4)}, source="here")
+    assert cohort(every, {"FSPO": {"data": "here"}}, EvaluateRecipe()).new == "neither"
+    assert cohort(every, {"FSPO": {"data": "there"}}, EvaluateRecipe()).new == "users"

@@ -243,6 +243,16 @@ def test_faults_are_named(place: Path) -> None:
         run(split="dev")
     with pytest.raises(FspoError, match="no domain 'revews'; did you mean 'reviews'"):
         run(judge="revews")
+    with pytest.raises(FspoError, match="there is no 'majorty'"):
+        run(baselines=["majorty"])
+    with pytest.raises(FspoError, match="of no user is it known what they want"):
+        run(judge="elix")
+    with pytest.raises(FspoError, match="no user has 'knd' among 'kind 0'"):
+        run(where={"knd": ["kind 0"]})
+    assert not (place / "f").exists()  # all of that before any model was asked
+    for name in ("base", "oracle", "majority", "FSPO, mirrored", "FSPO, best of 4"):
+        with pytest.raises(FspoError, match=f"a policy cannot be called '{name}'"):
+            evaluate(place / "data", [f"{name}={place / 'policy'}"], place / "f", RECIPE)
     with pytest.raises(FspoError, match=r"fspo\.json: not found"):
         evaluate(place / "data", [place / "data"], place / "f", RECIPE)
 
@@ -266,14 +276,15 @@ def test_any_dataset_with_users_and_prompts_held_out(place: Path) -> None:
     assert results["judge"] == "none"
     assert results["methods"] == {}
     assert results["users"] == {"train": 6, "test": 4}
-    assert results["prompts"] == {"train": 6, "test": 8}
+    assert results["prompts"] == {"train": 6, "test": 2}
+    assert results["new"] == "users"
     names = ["base", "few-shot prompted", "FSPO", "majority", "longer"]
     assert list(results["predictions"]) == names
     assert set(results["predictions"]["base"]["by_shots"].values()) == {0.5}
     assert not (place / "out3" / "answers").exists()
     assert "nothing was judged" in report(place / "out3").read_text()
     more = settings.model_copy(update={"holdout_users": 0.6})
-    with pytest.raises(FspoError, match=r"trained on this very data with 0\.4 held out"):
+    with pytest.raises(FspoError, match=r"FSPO: it has learned from 2 of the 6 users"):
         evaluate(place / "people", [place / "held-out"], place / "out4", more)
 
 
@@ -326,6 +337,40 @@ def test_a_policy_without_users_reads_no_shots(place: Path) -> None:
     shots, targets = data.by_user["u5"][:3], data.by_user["u5"][3:5]
     odds = method.log_odds(data.users["u5"], shots, targets, [0, 3])
     expected = [policy.rewards("u5", [], t.prompt, [t.chosen, t.rejected]) for t in targets]
+    asked = (targets[0].prompt, [targets[0].chosen, targets[0].rejected])
+    assert method.score(data.users["u5"], shots, *asked) == pytest.approx(expected[0], abs=1e-5)
     np.testing.assert_allclose(odds, [[a - b for a, b in expected]] * 2, atol=1e-5)
     task = Task(data.users["u5"], shots, ["new?"])
     assert method.answer([task], 0) == method.answer([replace(task, shots=())], 0)
+
+
+def few_prompts(place: Path, name: str, prompts: int) -> Path:
+    """Users of whom the first does not say what they want, asked about so many prompts."""
+    by_user = {
+        f"u{n}": [Preference(f"q{k % prompts}", f"Good {k}.", f"Bad {k}.") for k in range(6)]
+        for n in range(4)
+    }
+    taste = {"sentiment": 1.0, "verbosity": 0.0}
+    users = [User(f"u{n}", "Likes it.", taste if n else {"sentiment": "much"}) for n in range(4)]
+    save_preferences(Preferences(by_user, users), place / name, "")
+    return place / name
+
+
+def test_a_user_who_cannot_be_judged_costs_no_results(place: Path) -> None:
+    data = few_prompts(place, "one-unknown", 6)
+    recipe = RECIPE.model_copy(update={"judge": "reviews", "predict": "none"})
+    results = evaluate(data, [place / "policy"], place / "unknown", recipe)
+    assert results["methods"]["FSPO"]["malformed"] == 3  # of twelve
+    assert set(results["example"]["prompts"][0]["answers"]["FSPO"]) == {"text", "words"}
+    assert results["judging"] == {"requests": 0, "input_tokens": 0, "output_tokens": 0, "cost": 0.0}
+
+
+def test_users_whose_shots_take_all_prompts_have_none_to_answer(place: Path) -> None:
+    data = few_prompts(place, "one-prompt", 1)
+    recipe = RECIPE.model_copy(update={"judge": "reviews"})
+    with pytest.raises(FspoError, match="0 of 4 users have a prompt to answer"):
+        evaluate(data, [place / "policy"], place / "none-left", recipe)
+    assert not (place / "none-left" / "answers").exists()
+    alone = recipe.model_copy(update={"judge": "none"})
+    results = evaluate(data, [place / "policy"], place / "none-left", alone)
+    assert results["predictions"]["FSPO"]["n"] == 4 * 2 * 2

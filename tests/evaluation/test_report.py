@@ -52,6 +52,12 @@ def full() -> dict[str, Any]:
     }
     accuracy = results["preference_accuracy"]
     accuracy["ci95"] = {"0": [0.44, 0.56], "2": [0.77, 0.85], "8": [0.9, 0.96]}
+    accuracy["gain"] = {"8": {"mean": 0.432, "ci95": [0.371, 0.493]}}
+    results["differences"] = {
+        "base": {"difference": 21.3, "ci95": [14.8, 27.2]},
+        "few-shot prompted": {"difference": 15.8, "ci95": [9.4, 22.1]},
+        "oracle": {"difference": -8.8, "ci95": [-17.9, 0.6]},
+    }
     accuracy["by_group"] = {"terse": {"0": 0.49, "2": 0.8, "8": 0.921}}
     results["descriptions"] = {"FSPO": {"mean": 0.8123, "before": 0.7, "chance": 0.512}}
     results["predictions"] = {
@@ -262,9 +268,15 @@ def test_findings_are_said_in_sentences(page):
     )
     found = page.text("li")
     assert "in 71.3% of comparisons (95% interval 64.8% to 77.2%): it beats the base" in found
-    assert "FSPO is 15.8 points ahead of prompting the base model with the same choices" in found
+    assert "adds 43.2 percentage points to the model's accuracy (95% interval of the" in found
+    assert "difference: 37.1 to 49.3 points). The judge" in found
+    # Intervals that overlap say nothing of methods on the same prompts: that of their difference.
+    prompted = "ahead of prompting the base model with the same choices (55.5%)"
+    interval = "(95% interval of the difference: 9.4 to 22.1 points)."
+    assert f"FSPO is 15.8 points {prompted} {interval}" in found
     assert (
-        "8.8 points behind the oracle, which is told the user's description (80.1%); the" in found
+        "8.8 points behind the oracle, which is told the user's description (80.1%) (95% interval "
+        "of the difference: \N{MINUS SIGN}17.9 to 0.6 points, so this may be chance)." in found
     )
     assert "least often for “terse” (66.1%) and most often for “chatty” (76.5%)" in found
     repeated = (
@@ -291,7 +303,29 @@ def test_an_interval_around_fifty_is_too_close_to_call(tmp_path):
     found = Page(written(tmp_path, results)).text("li")
     assert "too close to call" in found
     assert "2.5 points behind prompting" in found
-    assert "may be chance" in found
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [("users", "others that it had never met"), ("prompts", "people whom it may have met, about"),
+     ("neither", "people whom it may have met in training")],
+)  # fmt: skip
+def test_people_are_called_new_only_where_they_are(tmp_path, new, said):
+    page = Page(written(tmp_path, full() | {"new": new}))
+    assert said in page.text("p")
+    assert ("new user" in page.text("h1", "h2")) == (new == "users")
+    assert ("was not among those" in page.text("p", "bdi")) == (new == "users")
+
+
+def test_the_page_is_about_the_first_policy_whatever_it_is_called(tmp_path):
+    results = full()
+    results["methods"]["Mine"] = results["methods"].pop("FSPO")
+    found = Page(written(tmp_path, results)).text("li")
+    assert "prefers the answers of Mine to the base model's" in found
+    results["judge"] = "model: some-server"
+    assert "is a language model that is told who the user is" in Page(
+        written(tmp_path, results)
+    ).text("li")
 
 
 def test_the_answer_that_the_user_would_like_best_is_marked(html):

@@ -55,7 +55,7 @@ def run_audit(
     compared = trained(policies)
     people = cohort(
         load_preferences(data, drops_ties(compared, recipe)),
-        [policy.settings for policy in compared],
+        {policy.name: policy.settings for policy in compared},
         recipe,
     )
     recipe, users = who_is_asked(people, recipe)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fspo.console import say
 from fspo.errors import FspoError
-from fspo.learning.episodes import training_preferences
-from fspo.preferences.records import Preferences, User
+from fspo.learning.episodes import learned_from, training_preferences
+from fspo.learning.policy import SETTINGS, read_settings
+from fspo.preferences.records import Preferences
 from fspo.preferences.splitting import hold_out
 
 if TYPE_CHECKING:
@@ -24,50 +25,109 @@ class Cohort(NamedTuple):
         train: whom policies may have learned from.
         test: who is evaluated.
         about: the prompts that they are asked about; empty for any.
+        new: what no policy has learned from: the users, only these prompts, or neither.
     """
 
     train: Preferences
     test: Preferences
     about: frozenset[str]
+    new: Literal["users", "prompts", "neither"] = "users"
 
 
 def cohort(
-    every: Preferences, policies: Sequence[Mapping[str, Any]], recipe: EvaluateRecipe
+    every: Preferences, policies: Mapping[str, Mapping[str, Any]], recipe: EvaluateRecipe
 ) -> Cohort:
     """Sets the users apart that are evaluated, as the policies' training did.
 
     Args:
         every: the whole dataset.
-        policies: the settings of each.
+        policies: the settings of each, by name.
         recipe: says what is held out; what it leaves open is as the first policy was trained.
 
     Raises:
-        FspoError: if a policy was trained with other users or prompts held out, or nobody is left.
+        FspoError: if a policy has learned from these users or prompts, or nobody is left.
     """
-    shares = {}
-    for key in ("holdout_users", "holdout_prompts"):
-        trained = [float(settings.get(key) or 0) for settings in policies]
-        asked = getattr(recipe, key)
-        shares[key] = trained[0] if asked is None else asked
-        for settings, share in zip(policies, trained, strict=True):
-            if _same(settings.get("data"), every.source) and share < shares[key]:
-                flag = key.replace("_", "-")
-                raise FspoError(
-                    f"--{flag} {shares[key]:g}: a policy was trained on this very data with "
-                    f"{share:g} held out, so it has seen some of these. Train it with "
-                    f"--{flag} {shares[key]:g}, or evaluate with {share:g}."
-                )
-    users, prompts = shares["holdout_users"], shares["holdout_prompts"]
-    if users or prompts:
-        train, test, about = hold_out(every, users, prompts)
-        return Cohort(train, test if users else every, about)
-    test = training_preferences(every, recipe.split)
-    if test is every and any(_same(s.get("data"), every.source) for s in policies):
-        say(
-            f"{every.source}: its users are not split, and the policy was trained on all of them; "
-            "to see how new users fare, train and evaluate with --holdout-users 0.2"
+    first = next(iter(policies.values()))
+    shares = [
+        _share(first, key) if asked is None else asked
+        for key, asked in zip(_SHARES, (recipe.holdout_users, recipe.holdout_prompts), strict=True)
+    ]
+    if shares[0]:
+        people = Cohort(*hold_out(every, *shares))
+    elif shares[1]:
+        train = learned_from(every, "train", *shares)
+        test, about = training_preferences(every, recipe.split), hold_out(every, *shares).unseen
+        people = Cohort(train, test, about, "prompts" if test is every else "users")
+    else:
+        train, test = every.of("train"), training_preferences(every, recipe.split)
+        people = Cohort(train, test, frozenset())
+        if test is every and any(_on(every, policies.values())):
+            say(
+                f"{every.source}: its users are not split, and the policy was trained on them; to "
+                "see how new users fare, train and evaluate with --holdout-users 0.2"
+            )
+            return people._replace(new="neither")
+    for name, settings in policies.items():
+        for learner in _on(every, _lineage(settings)):
+            _refuse_what_is_known(name, learner, every, people, shares)
+    if people.new == "prompts":
+        say("no users are held out: what is new to a policy are the prompts that they are asked")
+    return people
+
+
+_SHARES = ("holdout_users", "holdout_prompts")
+
+
+def _share(settings: Mapping[str, Any], key: str) -> float:
+    return float(settings.get(key) or 0)
+
+
+def _on(every: Preferences, trained: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The settings of what was trained on this very data."""
+    there = Path(every.source).resolve()
+    for settings in trained:
+        if settings.get("data") and Path(str(settings["data"])).resolve() == there:
+            yield settings
+
+
+def _lineage(settings: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A policy's settings, and those of the policies that it went on from, as far as they exist."""
+    passed = set()
+    while True:
+        yield settings
+        start = Path(str(settings.get("adapter") or ""), SETTINGS)
+        if start in passed or not start.is_file():
+            return
+        passed.add(start)
+        settings = read_settings(start.parent)
+
+
+def _refuse_what_is_known(
+    name: str,
+    settings: Mapping[str, Any],
+    every: Preferences,
+    people: Cohort,
+    shares: Sequence[float],
+) -> None:
+    """Nobody is new to a policy, and no prompt, that it has learned from, however it was split."""
+    own = [_share(settings, key) for key in _SHARES]
+    learned = learned_from(every, str(settings.get("split", "train")), *own)
+    asked = people.test.by_user.keys() if people.new == "users" else people.about
+    known = asked & (
+        learned.by_user.keys() if people.new == "users" else {p.prompt for _, p in learned}
+    )
+    if known:
+        raise FspoError(
+            f"{name}: it has learned from {len(known)} of the {len(asked)} {people.new} of "
+            f"{every.source} that are new in this evaluation (such as {min(known)[:60]!r}): it was "
+            f"trained with {_in_flags(own)}, and what is asked now is {_in_flags(shares)}. Train "
+            "it with these, or evaluate with those."
         )
-    return Cohort(every.of("train"), test, frozenset())
+
+
+def _in_flags(shares: Sequence[float]) -> str:
+    named = zip(("--holdout-users", "--holdout-prompts"), shares, strict=True)
+    return " ".join(f"{flag} {share:g}" for flag, share in named if share) or "the data's own split"
 
 
 def drops_ties(policies: Sequence[Trained], recipe: EvaluateRecipe) -> bool:
@@ -75,10 +135,6 @@ def drops_ties(policies: Sequence[Trained], recipe: EvaluateRecipe) -> bool:
     if recipe.drop_ties is not None:
         return recipe.drop_ties
     return bool(policies[0].settings.get("drop_ties"))
-
-
-def _same(one: str | None, other: str) -> bool:
-    return bool(one) and Path(str(one)).resolve() == Path(other).resolve()
 
 
 def who_is_asked(people: Cohort, recipe: EvaluateRecipe) -> tuple[EvaluateRecipe, list[str]]:
@@ -148,9 +204,19 @@ def _having(people: Cohort, users: Sequence[str], shots: int) -> list[str]:
 
 
 def _wanted(test: Preferences, recipe: EvaluateRecipe) -> list[str]:
-    """Those with the attributes that are asked for."""
+    """Those with the attributes that are asked for.
 
-    def fits(user: User) -> bool:
-        return all(str(user.attributes.get(key)) in own for key, own in recipe.where.items())
-
-    return [user for user in test.by_user if fits(test.users[user])]
+    Raises:
+        FspoError: if there is nobody with one of them.
+    """
+    wanted = list(test.by_user)
+    for key, own in recipe.where.items():
+        found = {user: str(test.users[user].attributes.get(key)) for user in wanted}
+        wanted = [user for user in wanted if found[user] in own]
+        if not wanted:
+            there = ", ".join(sorted(set(found.values()))[:8])
+            raise FspoError(
+                f"where: {test.source or 'preferences'}: no user has {key!r} among "
+                f"{', '.join(map(repr, own))}; there it is {there[:200]}"
+            )
+    return wanted

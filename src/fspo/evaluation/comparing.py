@@ -41,7 +41,8 @@ def win_rates(
 ) -> dict[str, Any]:
     """Every method against base, in percent: win rate, length-controlled win rate, by group.
 
-    `p` is of a one-sided binomial test that it wins more often than it loses; `repetition` is the
+    `p` is of a one-sided binomial test that it wins more often than it loses; `lean` is by how much
+    the judge favored whichever answer came first, from -0.5 to 0.5; `repetition` is the
     mean share of an answer's runs of three words that stood in it before, in percent; `by_user`
     holds each answer's outcome, from 0 to 100.
     """
@@ -58,6 +59,7 @@ def win_rates(
             "length_controlled_ci95": known((controlled.low, controlled.high), 2),
             "p": binomial_p(*wins_of_decided(j.outcome for j in judgements)),
             "malformed": sum(judgement.malformed for judgement in judgements),
+            "lean": round(float(np.mean([judgement.lean for judgement in judgements])), 4),
             "mean_length": round(float(np.mean([n for own in words.values() for n in own])), 1),
             "repetition": round(100 * _mean_repetition(answers[name]), 1),
             "by_group": {

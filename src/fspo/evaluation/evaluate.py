@@ -8,7 +8,7 @@ the base model wrote.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from fspo.preferences.records import Preferences
 
 if TYPE_CHECKING:
     from fspo.evaluation.judges import Judge
+    from fspo.llm.build import Builder
     from fspo.methods.rat import Rat
     from fspo.recipe import EvaluateRecipe
 
@@ -57,8 +58,8 @@ def evaluate(
         What is in `results.json`.
 
     Raises:
-        FspoError: if a policy is not there, the users have too few preferences, or there are no
-            baselines to stack.
+        FspoError: if a policy is not there, the users have too few preferences or the judge does
+            not know them, or there are no baselines to stack.
     """
     from fspo.methods.baselines import baselines
     from fspo.methods.build import methods, trained
@@ -68,9 +69,10 @@ def evaluate(
     started = time.monotonic()
     compared = trained(policies)
     every = load_preferences(data, drops_ties(compared, recipe))
-    people = cohort(every, [policy.settings for policy in compared], recipe)
-    judge = _judge(recipe, people.test, out, seed)
-    beside = _baselines(recipe, people, judge)
+    people = cohort(every, {policy.name: policy.settings for policy in compared}, recipe)
+    people = people._replace(test=_that_fit(people.test, compared[0].settings))
+    judge, paid = _judge(recipe, people.test, out, seed)
+    beside = baselines(_baselines(recipe, people, judge), people.train, seed)
     recipe, users = who_is_asked(people, recipe)
     counts = shot_counts(recipe.shots)
     probes = draw_probes(
@@ -83,8 +85,13 @@ def evaluate(
         about=people.about,
     )
     tasks = _tasks(people, users, recipe, seed)
+    if judge:
+        judge.check([people.test.users[user] for user in users])
+        tasks = _answerable(tasks, recipe)
     told = all(people.test.users[user].description for user in users)
-    names = [*_UNTRAINED, *(["oracle"] if told else []), *recipe.methods]
+    if "oracle" in recipe.methods and not told:
+        raise FspoError(f"{people.test.source}: no oracle, as not all of these users are described")
+    names = [*dict.fromkeys([*_UNTRAINED, *(["oracle"] if told else []), *recipe.methods])]
     ours = {policy.name for policy in compared}
     gaps: dict[str, list[Gaps]] = {}
     answers: dict[str, list[list[str]]] = {}
@@ -104,10 +111,7 @@ def evaluate(
             answers[method.name] = write_answers(method, tasks, said(out / "answers"), seed)
     read_off = [mirrored_name(name) if recipe.mirrored else name for name in gaps if name in ours]
     told_by_ours = {name: gaps[name] for name in read_off}
-    simple = {
-        predictor.name: probe(predictor, probes, counts)
-        for predictor in baselines(beside, people.train, seed)
-    }
+    simple = {predictor.name: probe(predictor, probes, counts) for predictor in beside}
     gaps |= simple | (stacks(probes, simple, told_by_ours) if recipe.stacked else {})
     predictions = {
         name: summaries.accuracy(probes, own, counts, seed) for name, own in gaps.items()
@@ -120,7 +124,11 @@ def evaluate(
         "predictions": predictions,
         "descriptions": descriptions,
         "users": {"train": len(people.train.by_user), "test": len(users)},
-        "prompts": {"train": _prompts(people.train), "test": _prompts(people.test)},
+        "prompts": {
+            "train": len(_prompts(people.train)),
+            "test": len(_prompts(people.test) & (people.about or _prompts(people.test))),
+        },
+        "new": people.new,
         "shots": recipe.shots,
         "preferences": len(every),
         "model": first.settings["model"],
@@ -137,6 +145,7 @@ def evaluate(
             "methods": comparing.win_rates(answers, judged, tasks, seed),
             "differences": comparing.differences(first.name, judged, tasks, seed),
             "judge_agrees": comparing.agreement_with_choices(judge, probes),
+            "judging": _spent(paid),
             "warnings": comparing.warnings(judged[first.name], tasks, seed),
             "example": comparing.example(tasks, answers, judge),
         }
@@ -153,8 +162,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def _judge(recipe: EvaluateRecipe, test: Preferences, out: Path, seed: int) -> Judge | None:
-    """The judge that was asked for, or the one whose measures know these users, if there is one."""
+def _judge(
+    recipe: EvaluateRecipe, test: Preferences, out: Path, seed: int
+) -> tuple[Judge | None, Builder]:
+    """The judge that was asked for, or the one whose measures know these users, if there is one.
+
+    Beside it what pays for a model's verdicts.
+    """
     from fspo.domains import load_domain
     from fspo.evaluation.judges import judge_recipe, load_judge
     from fspo.llm.build import Builder
@@ -167,10 +181,31 @@ def _judge(recipe: EvaluateRecipe, test: Preferences, out: Path, seed: int) -> J
         if not known:
             say("no measures of ours know these users: nothing is written or judged; see --judge")
     if name == "none":
-        return None
+        return None, Builder(None)
     chosen = judge_recipe(name)
     store = Store(out / "verdicts.sqlite") if chosen.kind == "model" else None
-    return load_judge(chosen, Builder(store, chosen.budget), seed)
+    builder = Builder(store, chosen.budget)
+    return load_judge(chosen, builder, seed), builder
+
+
+def _that_fit(test: Preferences, settings: Mapping[str, Any]) -> Preferences:
+    """The preferences that can be asked about: some texts are longer than the model's context."""
+    from fspo.learning.episodes import that_fit
+    from fspo.models import read_config
+
+    _, tokenizer, _ = read_config(settings["model"])
+    return that_fit(test, tokenizer, settings["template"])
+
+
+def _spent(builder: Builder) -> dict[str, float]:
+    """What verdicts took in this run; those that were kept from an earlier one cost nothing."""
+    meters = builder.meters.values()
+    return {
+        "requests": sum(meter.requests for meter in meters),
+        "input_tokens": sum(meter.input_tokens for meter in meters),
+        "output_tokens": sum(meter.output_tokens for meter in meters),
+        "cost": builder.purse.spent,
+    }
 
 
 def _nearness(method: Rat, tasks: Sequence[Task]) -> dict[str, Any]:
@@ -201,7 +236,7 @@ def _baselines(recipe: EvaluateRecipe, people: Cohort, judge: Judge | None) -> S
 
 def _tasks(people: Cohort, users: Sequence[str], recipe: EvaluateRecipe, seed: int) -> list[Task]:
     """For each user some shots, the same draw for everybody, and prompts that are not in them."""
-    asked = people.about or {p.prompt for _, p in people.test}
+    asked = people.about or _prompts(people.test)
     order = sorted(people.test.by_user)
     tasks = []
     for user in users:
@@ -213,5 +248,25 @@ def _tasks(people: Cohort, users: Sequence[str], recipe: EvaluateRecipe, seed: i
     return tasks
 
 
-def _prompts(preferences: Preferences) -> int:
-    return len({p.prompt for _, p in preferences})
+def _answerable(tasks: Sequence[Task], recipe: EvaluateRecipe) -> list[Task]:
+    """The tasks with a prompt to answer, which not every user's shots leave where prompts are few.
+
+    Raises:
+        FspoError: if there are fewer than two.
+    """
+    left = [task for task in tasks if task.prompts]
+    if len(left) < 2:
+        raise FspoError(
+            f"{len(left)} of {len(tasks)} users have a prompt to answer that is not among their "
+            f"{recipe.shots} shots; at least 2 are needed. Give fewer --shots, or --judge none."
+        )
+    if len(left) < len(tasks):
+        say(
+            f"{len(tasks) - len(left)} of {len(tasks)} users answer nothing: all prompts are among "
+            "their shots"
+        )
+    return left
+
+
+def _prompts(preferences: Preferences) -> set[str]:
+    return {p.prompt for _, p in preferences}

@@ -7,16 +7,17 @@ from fspo.evaluation.results import Accuracy, Interval, Results, WinRate
 
 
 def headline(results: Results) -> str:
-    """The finding that comes first: what the shots tell the model about a new user."""
+    """The finding that comes first: what the shots tell the model about a user."""
     accuracy = finite(results.preference_accuracy.by_shots)
     if not accuracy:
         return f"What {results.model} learned from a few choices of each user"
     fewest, most = min(accuracy), max(accuracy)
     before, after = (percent(100 * accuracy[shots]) for shots in (fewest, most))
+    whose = "a new user's" if results.new == "users" else "a user's"
     picks = f"the model picks the answer that the user prefers in {after} of cases"
     if fewest == most:
-        return f"With {most or 'none'} of a new user's choices, {picks}."
-    return f"With {most} of a new user's choices, {picks}; with {fewest or 'none'}, in {before}."
+        return f"With {most or 'none'} of {whose} choices, {picks}."
+    return f"With {most} of {whose} choices, {picks}; with {fewest or 'none'}, in {before}."
 
 
 def findings(results: Results) -> list[str]:
@@ -45,7 +46,9 @@ def _accuracy_findings(accuracy: Accuracy) -> Iterator[str]:
             f"telling what the user prefers than with {fewest or 'none'}."
         )
         return
-    doubt = _doubt(accuracy.ci95.get(most), accuracy.ci95.get(fewest))
+    known = None if fewest else accuracy.gain.get(most)  # which is over no shots at all
+    interval = known.ci95 if known else None
+    doubt = _doubt((100 * interval[0], 100 * interval[1]) if interval else None)
     yield (
         f"Seeing {most} of the user's choices instead of {fewest or 'none'} adds {gain:.1f} "
         f"percentage points to the model's accuracy{doubt}."
@@ -65,10 +68,12 @@ def _win_findings(name: str, results: Results) -> Iterator[str]:
         ("oracle", "the oracle, which is told the user's description"),
     ):
         other = results.methods.get(other_name)
+        # Of the same prompts; known of the policy that the results are about, and of no other.
+        known = None if name in results.differences else results.differences.get(other_name)
         if other and not math.isnan(other.winrate):
             yield (
                 f"{name} {_compared(ours.winrate, other.winrate)} {what} "
-                f"({percent(other.winrate, 1)}){_doubt(ours.ci95, other.ci95)}."
+                f"({percent(other.winrate, 1)}){_doubt(known.ci95 if known else None)}."
             )
     groups = {g: m.winrate for g, m in ours.by_group.items() if not math.isnan(m.winrate)}
     if len(groups) > 1:
@@ -113,10 +118,13 @@ def _points(one: float, other: float) -> float:
     return round(round(one, 1) - round(other, 1), 1)
 
 
-def _doubt(one: Interval, other: Interval) -> str:
-    if one is None or other is None or one[0] > other[1] or other[0] > one[1]:
+def _doubt(difference: Interval) -> str:
+    """What the interval of a difference, in points, says of it; nothing where it is not known."""
+    if difference is None:
         return ""
-    return "; the two intervals overlap, so this may be chance"
+    chance = ", so this may be chance" if difference[0] <= 0 <= difference[1] else ""
+    low, high = (f"{end:.1f}".replace("-", "\N{MINUS SIGN}") for end in difference)
+    return f" (95% interval of the difference: {low} to {high} points{chance})"
 
 
 def ends(interval: Interval) -> str:
@@ -147,8 +155,9 @@ def percent(value: float, digits: int = 0) -> str:
 
 
 def own_methods(results: Results) -> list[str]:
-    """The methods that the page is about."""
-    return [name for name in results.methods if name.startswith("FSPO")]
+    """The methods that the page is about: the first policy, whatever it is called, and FSPO."""
+    compared = results.differences
+    return [n for n in results.methods if n.startswith("FSPO") or (compared and n not in compared)]
 
 
 def finite(values: Mapping[int, float]) -> dict[int, float]:

@@ -5,6 +5,7 @@ A judge is a few lines of YAML (`recipes/judges/`), or the name of a domain whos
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -55,6 +56,13 @@ class Judge(Protocol):
     @property
     def name(self) -> str:
         """What reports call it."""
+
+    def check(self, users: Sequence[User]) -> None:
+        """Makes sure, before anything is written for it to judge, that it can for these users.
+
+        Raises:
+            FspoError: naming what they lack.
+        """
 
     def judge(self, items: Sequence[Item]) -> list[Judgement]:
         """A judgement of each item, in their order."""
@@ -128,8 +136,26 @@ class MeasuredJudge:
         self._utility, self._measure = utility, measure
 
     def facts(self, user: User, text: str) -> dict[str, float]:
-        """What it measures in an answer, and what that is worth to the user (`utility`)."""
+        """What it measures in an answer, and what that is worth to the user (`utility`).
+
+        Nothing where it is not known what the user wants.
+        """
+        if self._fault(user):
+            return {}
         return {**self._measure(text), "utility": self._utility(user.attributes, text)}
+
+    def check(self, users: Sequence[User]) -> None:
+        """Makes sure that of some user it is known what they want.
+
+        Raises:
+            FspoError: if it is not, or a measure's package is not installed.
+        """
+        faults = [self._fault(user) for user in users]
+        if faults and all(faults):
+            raise FspoError(
+                f"{self.name}: of no user is it known what they want ({faults[0]}). Choose the "
+                "domain that the data was made from, or another judge."
+            )
 
     def judge(self, items: Sequence[Item]) -> list[Judgement]:
         """Measures; a difference under `winrate.TIE` is a tie.
@@ -137,27 +163,28 @@ class MeasuredJudge:
         A user whose attributes do not say what they want is malformed.
 
         Raises:
-            FspoError: if that is so of all of them, or a measure's package is not installed.
+            FspoError: as `check` of the items' users.
         """
-        faults: list[str] = []
-        judgements = [self._one(item, faults) for item in items]
-        if items and len(faults) == len(items):
-            raise FspoError(
-                f"{self.name}: of no user is it known what they want ({faults[0]}). Choose the "
-                "domain that the data was made from, or another judge."
-            )
-        return judgements
+        self.check([item.user for item in items])
+        return [
+            Judgement(0.5, malformed=True)
+            if self._fault(item.user)
+            else Judgement(outcome(self._utility, item.user, item.answer, item.other))
+            for item in items
+        ]
 
-    def _one(self, item: Item, faults: list[str]) -> Judgement:
+    def _fault(self, user: User) -> str:
+        """Why nothing can be measured for a user; empty if something can."""
+        place = f"user {user.user_id!r}: attributes"
         try:
-            return Judgement(outcome(self._utility, item.user, item.answer, item.other))
+            worth = self._utility(user.attributes, "")
         except (KeyError, TypeError) as error:
-            faults.append(f"user {item.user.user_id!r}: attributes: {error}")
-            return Judgement(0.5, malformed=True)
+            return f"{place}: {error}"
         except ImportError as error:
             raise FspoError(
                 f"{self.name}: {error}. Install the measures with `pip install 'fspo[synthesis]'`."
             ) from error
+        return "" if math.isfinite(worth) else f"{place}: they make an answer worth {worth}"
 
 
 def _measures(name: str) -> Measure:
@@ -202,7 +229,7 @@ def _wanted(name: str) -> Utility:
 
     def utility(attributes: Mapping[str, Any], text: str) -> float:
         wants = attributes["wants"]
-        if not isinstance(wants, Mapping):
+        if not isinstance(wants, Mapping) or not wants:
             raise TypeError("'wants' has to be a number for each measure")
         return labeller.utility(wants, text)
 

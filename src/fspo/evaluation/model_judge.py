@@ -14,6 +14,7 @@ from fspo.errors import FspoError
 from fspo.evaluation.judges import Item, Judgement
 from fspo.llm.asking import ask_readable
 from fspo.llm.requests import LanguageModel, Reply, Request
+from fspo.preferences.records import User
 from fspo.synthesis.judging import LETTERS, TRIES, read_letter, verdict_of
 from fspo.synthesis.quoting import quoted
 
@@ -44,6 +45,20 @@ class ModelJudge:
         """The model's."""
         return f"model: {self._model.name}"
 
+    def check(self, users: Sequence[User]) -> None:
+        """Makes sure that every user is described.
+
+        Raises:
+            FspoError: if one is not.
+        """
+        for user in users:
+            if not user.description.strip():
+                raise FspoError(
+                    f"user {user.user_id!r} has no description, and a model that judges has to "
+                    "know who the user is. Add a description to the users' table, or choose a "
+                    "measured judge or a reward model."
+                )
+
     def judge(self, items: Sequence[Item]) -> list[Judgement]:
         """Asks about each item in both orders; the outcome is the mean of the two.
 
@@ -53,13 +68,7 @@ class ModelJudge:
         Raises:
             FspoError: if a user has no description, or the model cannot be asked.
         """
-        for item in items:
-            if not item.user.description.strip():
-                raise FspoError(
-                    f"user {item.user.user_id!r} has no description, and a model that judges has "
-                    "to know who the user is. Add a description to the users' table, or choose a "
-                    "measured judge or a reward model."
-                )
+        self.check([item.user for item in items])
         asked = [place for place, item in enumerate(items) if item.answer != item.other]
         requests = [self._request(items[p], turned) for p in asked for turned in (False, True)]
         found = ask_readable(self._model, requests, read_letter, TRIES, "Judging")

@@ -36,7 +36,7 @@ from fspo.evaluation.findings import (
     percent,
     words,
 )
-from fspo.evaluation.results import Interval, LogRow, Prediction, Results, WinRate
+from fspo.evaluation.results import Accuracy, Interval, LogRow, Results, WinRate
 from fspo.files import write_text
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ def _read_json(path: Path, remedy: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FspoError(f"{path}: there is no such file. {remedy}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FspoError(f"{path}: cannot be read as JSON ({error}). Write it again.") from error
 
 
@@ -107,6 +107,7 @@ def _page(results: Results, log: list[LogRow]) -> str:
     template = (files("fspo.evaluation") / "report.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(template).render(
         results=results,
+        ours=own_methods(results),
         headline=headline(results),
         figures=_figures(results),
         findings=findings(results),
@@ -245,7 +246,7 @@ def _cosine(value: float) -> str:
     return f"{value:.3f}" if math.isfinite(value) else "–"
 
 
-def _gain(prediction: Prediction, shots: Sequence[int]) -> tuple[str, str]:
+def _gain(prediction: Accuracy, shots: Sequence[int]) -> tuple[str, str]:
     """What all shots add to none, in points, and its interval."""
     gain = prediction.gain.get(max(shots, default=0))
     if gain is None or math.isnan(gain.mean):

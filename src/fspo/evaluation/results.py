@@ -1,7 +1,7 @@
 """The form of `results.json` and `training_log.json`, checked when they are read."""
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
@@ -34,13 +34,11 @@ class Method(WinRate):
     by_group: dict[str, WinRate] = {}
 
 
-class Accuracy(BaseModel):
-    """How often the implicit reward ranks a pair as its user does, from 0 to 1, by shots seen."""
+class Difference(BaseModel):
+    """By how many points the first policy wins more often than a method, on the same prompts."""
 
-    by_shots: dict[int, Measured]
-    n: int
-    ci95: dict[int, Interval] = {}
-    by_group: dict[str, dict[int, Measured]] = {}
+    difference: Measured
+    ci95: Interval = None
 
 
 class Gain(BaseModel):
@@ -50,9 +48,13 @@ class Gain(BaseModel):
     ci95: Interval = None
 
 
-class Prediction(Accuracy):
-    """The same of one method, with what the shots add."""
+class Accuracy(BaseModel):
+    """How often a method ranks a pair as its user does, from 0 to 1, by shots seen."""
 
+    by_shots: dict[int, Measured]
+    n: int
+    ci95: dict[int, Interval] = {}
+    by_group: dict[str, dict[int, Measured]] = {}
     gain: dict[int, Gain] = {}
 
 
@@ -134,10 +136,12 @@ class Results(BaseModel):
     judge: str
     methods: dict[str, Method]
     preference_accuracy: Accuracy
-    predictions: dict[str, Prediction] = {}
+    predictions: dict[str, Accuracy] = {}
+    differences: dict[str, Difference] = {}
     descriptions: dict[str, Described] = {}
     warnings: list[Warning] = []
     users: Users
+    new: Literal["users", "prompts", "neither"] = "users"
     model: str
     seed: int
     versions: dict[str, str]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fspo.console import track
 from fspo.errors import FspoError
 from fspo.evaluation.judges import Item, Judgement
+from fspo.preferences.records import User
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,6 +38,9 @@ class RewardJudge:
         # What somebody wrote must not pass for the end of a turn.
         marks = [re.escape(str(token)) for token in tokenizer.added_tokens_decoder.values()]
         self._markers = re.compile("|".join(marks) or r"(?!)")
+
+    def check(self, users: Sequence[User]) -> None:
+        """Nothing: it knows nothing of users."""
 
     def judge(self, items: Sequence[Item]) -> list[Judgement]:
         """Scores every answer once; equal scores are a tie, and what is too long is malformed."""

@@ -49,8 +49,10 @@ def accuracy(
 
 
 def _calibrated(gaps: Values) -> dict[str, Any]:
-    """Calibration with a temperature that was fitted to the other half of the users."""
+    """Calibration with a temperature that was fitted to the other half of the users, if any."""
     users = sorted(gaps)
+    if len(users) < 2:
+        return {}
     halves = [[gap for user in users[half::2] for gap in gaps[user]] for half in (0, 1)]
     temperatures = [fit_temperature(halves[1]), fit_temperature(halves[0])]
     scaled = [

@@ -53,7 +53,7 @@ class AtEachCount:
 
 
 def baselines(names: Sequence[str], training: Preferences, seed: int) -> Iterator[Predictor]:
-    """Fits the baselines of these names to training users, one after the other.
+    """The baselines of these names, each fitted to training users when its turn comes.
 
     Args:
         names: among `NAMES`.
@@ -61,11 +61,21 @@ def baselines(names: Sequence[str], training: Preferences, seed: int) -> Iterato
         seed: of what is drawn or starts at random.
 
     Raises:
-        FspoError: if a name is unknown, there is nothing to fit to, or a package is not installed.
+        FspoError: at once, if a name is unknown or there is nothing to fit to; in its turn, if a
+            package is not installed.
     """
     for name in names:
         if name not in NAMES:
             raise FspoError(f"baselines: there is no {name!r}; there are {', '.join(NAMES)}")
+    if names and not any(training.by_user.values()):
+        raise FspoError(
+            f"baselines: {training.source or 'preferences'}: {names[0]!r} has nobody to be fitted "
+            "to; hold users out, or split them into train and test"
+        )
+    return _fitted(names, training, seed)
+
+
+def _fitted(names: Sequence[str], training: Preferences, seed: int) -> Iterator[Predictor]:
     from fspo.methods.factors import Factors
     from fspo.methods.gpo import train_gpo
     from fspo.methods.simple import EmbeddingLogistic, Longer, Majority, Nearest

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fspo.errors import FspoError
 from fspo.learning.policy import load_policy, read_settings
+from fspo.methods.baselines import NAMES
 from fspo.methods.best_of import BestOf
 from fspo.methods.chatting import Base, Oracle
 from fspo.methods.in_context import InContext, Prompted
@@ -43,7 +44,7 @@ def trained(policies: Sequence[str | Path]) -> list[Trained]:
             learned, and after its folder where two would be called the same.
 
     Raises:
-        FspoError: if one is not there, or two have the same name.
+        FspoError: if one is not there, or is called like another one or like something else.
     """
     found = []
     for text in map(str, policies):
@@ -57,10 +58,26 @@ def trained(policies: Sequence[str | Path]) -> list[Trained]:
         p._replace(name=f"{p.name} ({p.folder.name})") if names.count(p.name) > 1 else p
         for p in found
     ]
+    for policy in found:
+        check_name(policy.name)
     twice = sorted({p.name for p in found if [q.name for q in found].count(p.name) > 1})
     if twice:
         raise FspoError(f"--policy: two are called {twice[0]!r}; write NAME=FOLDER")
     return found
+
+
+_NOT_FOR_POLICIES = {"base", "few-shot prompted", "LoRA per user", "oracle", *NAMES}
+_READ_OFF = re.compile(r", (mirrored|stacked|best of \d+)$")  # from what others say
+
+
+def check_name(name: str) -> None:
+    """Makes sure that a policy's name is not what reports call something else.
+
+    Raises:
+        FspoError: if it is.
+    """
+    if name in _NOT_FOR_POLICIES or _READ_OFF.search(name):
+        raise FspoError(f"a policy cannot be called {name!r}, as that is what something else is")
 
 
 _CALLED = {"rat": "FSPO + RAT", "ric": "RiC", "vpl": "VPL"}

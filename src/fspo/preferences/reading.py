@@ -6,6 +6,7 @@ users.parquet (or .jsonl)          user_id, description, attributes, split; opti
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +17,7 @@ from fspo.errors import FspoError
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.tables import Row, is_whole, kind_of, parse_json, rows
 
+_HALF = "holds half a character (a lone surrogate)"
 FIELDS = ("user_id", "prompt", "chosen", "rejected")
 
 
@@ -127,7 +129,7 @@ def _check_field(path: str | Path, place: str, row: Row, field: str) -> None:
     if field != "prompt" and not value.strip():
         raise FspoError(f"{path}: {place}: {field} is blank; fill it in or remove the row")
     if not is_whole(value):
-        raise FspoError(f"{path}: {place}: {field} holds half a character (a lone surrogate)")
+        raise FspoError(f"{path}: {place}: {field} {_HALF}")
 
 
 def read_users(path: Path) -> list[User]:
@@ -143,6 +145,8 @@ def read_users(path: Path) -> list[User]:
         for field in ("description", "split"):
             if row.get(field) is not None and not isinstance(row[field], str):
                 raise FspoError(f"{file}: {place}: {field} is not text: {row[field]!r}")
+            if not is_whole(row.get(field) or ""):
+                raise FspoError(f"{file}: {place}: {field} {_HALF}")
         user_id = str(row["user_id"])
         if user_id in users:
             raise FspoError(f"{file}: {place}: user {user_id!r} stands here a second time")
@@ -161,6 +165,8 @@ def _attributes(place: str, value: Any) -> dict[str, Any]:
     found = parse_json(value, f"{place}: attributes") if isinstance(value, str) else value
     if not isinstance(found, dict):
         raise FspoError(f"{place}: attributes: has to be a JSON object, such as {{}}")
+    if not is_whole(json.dumps(found, ensure_ascii=False, default=str)):
+        raise FspoError(f"{place}: attributes: {_HALF}")
     if isinstance(value, str):
         return found
     # A struct of parquet has the fields of all users; those that this user lacks are null.
