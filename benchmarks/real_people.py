@@ -237,6 +237,8 @@ def main() -> None:
     from fspo.methods.train import train
 
     study = STUDIES[given.study](read(given.data), np.random.default_rng(0))
+    if unknown := sorted({*(given.kinds or ())} - study.probes.keys()):
+        parser.error(f"--kinds: no {unknown[0]!r}; there are {', '.join(study.probes)}")
     if not (given.out / "data").is_dir():
         save_preferences(study.train, given.out / "data", "Real people's choices, to learn from.")
     runs = PLANS[given.study].training

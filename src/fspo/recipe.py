@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fspo.errors import FspoError
 
@@ -137,10 +137,24 @@ class TrainRecipe(Section):
     max_grad_norm: float = Field(1.0, gt=0)
     log_every: int = Field(5, ge=1, description="optimizer steps between lines of the log")
     save_every: int = Field(20, ge=1, description="optimizer steps between checkpoints")
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     trainer: dict[str, Any] = Field(
         default_factory=dict, description="further transformers.TrainingArguments, as they are"
     )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainRecipe:
+        if not self.micro_batch_tokens and self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"micro_batch_size: {self.micro_batch_size} does not divide batch_size "
+                f"{self.batch_size}, so that a step would be of other episodes"
+            )
+        if self.paired and self.holdout_users:
+            raise ValueError(
+                "paired: users held out part others from those beside them in the data; split "
+                "users in users.parquet, or take `opposed`, which looks for couples"
+            )
+        return self
 
 
 class SynthesizeRecipe(Section):
@@ -232,7 +246,7 @@ class PersonalRecipe(Section):
     steps: int = Field(8, ge=1, description="gradient steps, each on all of the shots")
     learning_rate: float = Field(1e-3, gt=0)
     lora: Lora = Field(Lora(), description="the new adapter")
-    seed: int = Field(0, description="of the new adapter")
+    seed: int = Field(0, ge=0, description="of the new adapter")
 
 
 class EvaluateRecipe(Section):

@@ -161,6 +161,24 @@ def test_shots_are_dropped_for_a_description_and_one_that_is_too_long_is_named()
         described_tree(Episode("u", preferences), {}, "long " * 200, tokenizer, 1)
     with pytest.raises(FspoError, match="Shorten the description"):
         answer_context(preferences, "long " * 200, "q", tokenizer, 8)
-    with pytest.raises(FspoError, match=r"Shorten the\s+description"):
+    with pytest.raises(FspoError, match=r"user 'u': description, prompt and response take \d+"):
         probe_trees("u", preferences, [Preference("n", "a", "b")], [1], tokenizer,
                     descriptions=["long " * 200])  # fmt: skip
+
+
+def test_a_last_shot_that_does_not_fit_is_left_out_as_the_others_are() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.model_max_length = 300
+    target = Preference("n", "good", "bad")
+    shots = [Preference("q", "g", "b"), Preference("q", "g" * 400, "b")]
+    assert answer_context(shots, "terse", "n", tokenizer, 8) == answer_context(
+        (), "terse", "n", tokenizer, 8
+    )
+    assert description_context(shots, tokenizer, 8) == description_context((), tokenizer, 8)
+    [behind] = probe_trees("u", shots, [target], [2], tokenizer, descriptions=["terse"])
+    [alone] = probe_trees("u", (), [target], [0], tokenizer, descriptions=["terse"])
+    assert (behind.dropped, alone.dropped) == (2, 0)
+    assert behind.contexts == alone.contexts == [answer_context((), "terse", "n", tokenizer, 8)]
+    # What a tree with shots in it too asks before the first of them.
+    mixed = probe_trees("u", shots[:1], [target], [0, 1], tokenizer, descriptions=["terse"] * 2)
+    assert mixed[0].contexts[0] == alone.contexts[0]

@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import byte_tokenizer, small_model
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers.models.llama.modeling_llama import LlamaMLP
 
@@ -28,12 +31,14 @@ from fspo import (
     load_preferences,
 )
 from fspo.learning.checkpoints import last_checkpoint
-from fspo.learning.episodes import EpisodeDataset, training_preferences
+from fspo.learning.episodes import EpisodeDataset, learned_from, that_fit, training_preferences
 from fspo.learning.policy import load_policy
 from fspo.learning.scoring import response_logps
 from fspo.learning.train import train, training_data
+from fspo.methods.in_context import InContext
+from fspo.preferences.splitting import hold_out
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import Lora, TrainRecipe
+from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
 
 ADAPTER = "adapter_model.safetensors"
 
@@ -93,6 +98,29 @@ def test_the_first_loss_is_the_definition(
     if objective != "sft":
         expected -= nll * per_token.mean().item()
     assert first["loss"] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("logps", ["sum", "mean"])
+def test_a_policy_is_used_by_the_measure_that_it_was_trained_by(place: Path, logps: str) -> None:
+    """Responses of several lengths, and margins, rewards and log-odds by plain passes."""
+    out = train(recipe(place, f"used-{logps}", logps=logps, episodes=8, learning_rate=2e-2))
+    policy = load_policy(out)
+    shots, target = [Preference("q0", "yes", "no")], Preference("q1", "yes, of course", "no")
+    tree = EpisodeTree.from_episode(Episode("u", [*shots, target]), policy.tokenizer)
+    with torch.no_grad():
+        ((good, bad),) = completion_logps(policy.model, [tree])
+        with policy.model.disable_adapter():
+            ((good_before, bad_before),) = completion_logps(policy.model, [tree])
+    lengths = [len(text) + 1 for text in ("yes, of course", "no")]  # bytes and an end token
+    above = [float(good[-1] - good_before[-1]), float(bad[-1] - bad_before[-1])]
+    expected = [a / n if logps == "mean" else a for a, n in zip(above, lengths, strict=True)]
+    assert abs(expected[0] - expected[1]) > 1e-3
+    (margins,) = policy.margins([tree])
+    assert margins[-2:].tolist() == pytest.approx(expected, abs=1e-4)
+    rewards = policy.rewards("u", shots, "q1", ["yes, of course", "no"])
+    assert rewards == pytest.approx([policy.beta * value for value in expected], abs=1e-4)
+    odds = InContext("FSPO", policy, EvaluateRecipe()).log_odds(User("u"), shots, [target], [1])
+    assert odds.item() == pytest.approx(policy.beta * (expected[0] - expected[1]), abs=1e-4)
 
 
 def test_it_learns_from_shots_and_says_so(place: Path) -> None:
@@ -264,6 +292,9 @@ def test_faults_are_named(place: Path) -> None:
         train(recipe(place, "f3", lora=Lora(targets=["nowhere"])))
     with pytest.raises(FspoError, match="holds no LoRA adapter"):
         train(recipe(place, "f4", adapter=str(place / "data")))
+    with pytest.raises(FspoError, match="no adapter is gone on with"):
+        train(recipe(place, "f4", adapter="nowhere", lora=None))
+    assert not (place / "f4" / "training_log.json").exists()
     first = train(recipe(place, "first", episodes=2))
     with pytest.raises(FspoError, match="trained with template: chain, and this run has template"):
         train(recipe(place, "f6", adapter=str(first), template="paper"))
@@ -328,6 +359,100 @@ def test_the_last_of_an_odd_number_of_users_is_paired_with_itself(place: Path) -
     counts = Counter(episodes.episode(index).user_id for index in range(8))
     assert sorted(counts.values()) == [2, 2, 4]
     assert counts[episodes.users[2]] == 4
+
+
+def test_a_couple_is_who_stands_side_by_side_in_the_file_whatever_they_are_called(
+    place: Path,
+) -> None:
+    settings = recipe(place, "named", paired=True)
+    rows = [Preference(f"q{k}", "yes", "no") for k in range(4)]
+    names = ["u9", "u10", "u2", "alone", "b", "a"]
+    by_user = {name: rows[:1] if name == "alone" else rows for name in names}
+    episodes = EpisodeDataset(Preferences(by_user), byte_tokenizer(), settings)
+    drawn = [episodes.episode(index).user_id for index in range(4)]
+    assert {tuple(drawn[:2]), tuple(drawn[2:])} == {("u9", "u10"), ("b", "a")}
+    assert episodes.left_out == 2  # u2's neighbor has too few, so it has nobody beside it
+    with pytest.raises(ValidationError, match="users held out part others"):
+        recipe(place, "named", paired=True, holdout_users=0.2)
+    with pytest.raises(ValidationError, match="micro_batch_size: 3 does not divide batch_size 4"):
+        recipe(place, "named", batch_size=4, micro_batch_size=3)
+
+
+def test_where_no_taste_is_found_couples_keep_to_their_own_pairs(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the factors nothing is left to impute by; its share of couples would be popularity."""
+    settings = recipe(place, "tasteless", opposed=1.0, imputed=1.0, shots=5)
+    generator = np.random.default_rng(0)
+
+    def chance() -> list[Preference]:
+        pairs = ((f"a{k}", f"b{k}") if generator.random() < 0.6 else (f"b{k}", f"a{k}")
+                 for k in range(12))  # fmt: skip
+        return [Preference(f"q{k}", *pair) for k, pair in enumerate(pairs)]
+
+    data = Preferences({f"u{n}": chance() for n in range(60)})
+    episodes = EpisodeDataset(data, byte_tokenizer(), settings)
+    assert "show no taste beyond what most of them like" in capsys.readouterr().err
+    own = EpisodeDataset(data, byte_tokenizer(), settings.model_copy(update={"imputed": 0.0}))
+    for index in range(12):
+        assert episodes.episode(index) == own.episode(index)
+        assert not episodes.episode(index).likely
+
+
+def test_what_no_context_holds_is_left_out_and_said(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = recipe(place, "long", max_length=200)
+    short = [Preference(f"q{k}", "yes", "no", row=f"row {k}") for k in range(4)]
+    long = Preference("q5", "yes", "n" * 200, row="row 9")
+    data = Preferences({"a": [*short, long], "b": short, "c": [long]}, source="mine")
+    episodes = EpisodeDataset(data, byte_tokenizer(), settings)
+    assert episodes.users == ["a", "b"]
+    said = capsys.readouterr().err
+    assert "that do not fit are left out: 2; the first is row 9: user 'a': prompt and" in said
+    for index in range(12):
+        assert long not in episodes.episode(index).preferences
+        assert episodes[index].longest_path <= 200
+    with pytest.raises(FspoError, match=r"row 9: user 'c': .* the context holds 200"):
+        EpisodeDataset(Preferences({"c": [long]}), byte_tokenizer(), settings)
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=200), st.integers(20, 400))
+def test_only_what_does_not_fit_alone_is_left_out(words: str, limit: int) -> None:
+    tokenizer = byte_tokenizer()
+    preference = Preference(words, "yes", words or "no")
+    try:
+        EpisodeTree.from_episode(Episode("u", [preference]), tokenizer, max_length=limit)
+    except FspoError:
+        with pytest.raises(FspoError, match="the context holds"):
+            that_fit(Preferences({"u": [preference]}), tokenizer, max_length=limit)
+    else:
+        data = Preferences({"u": [preference]})
+        assert that_fit(data, tokenizer, max_length=limit) is data
+
+
+@given(
+    st.lists(st.sampled_from(["train", "test", ""]), min_size=6, max_size=20),
+    st.sampled_from([0.0, 0.3]), st.sampled_from([0.0, 0.3]),
+)  # fmt: skip
+def test_nobody_is_learned_from_who_is_set_apart(
+    splits: list[str], users: float, prompts: float
+) -> None:
+    rows = [Preference(f"q{k}", "a", "b") for k in range(10)]
+    people = [User(f"u{n}", split=split) for n, split in enumerate(splits)]
+    data = Preferences({user.user_id: rows for user in people}, people)
+    apart = {u.user_id for u in people if any(splits) and u.split != "train"}
+    if not users and apart == set(data.by_user):
+        with pytest.raises(FspoError, match="no user is in split 'train'"):
+            learned_from(data, "train", users, prompts)
+        return
+    found = learned_from(data, "train", users, prompts)
+    if users:  # anew, however they were split
+        apart = set(hold_out(data, users, 0.0).test.by_user)
+    assert set(found.by_user) == set(data.by_user) - apart
+    asked = {p.prompt for _, p in found}
+    assert len(asked) == (7 if prompts else 10)
+    assert not asked & hold_out(data, users, prompts).unseen if prompts else True
 
 
 def test_couples_who_chose_opposite_ways_take_turns(place: Path) -> None:

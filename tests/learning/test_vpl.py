@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from fspo import FspoError, Preference, Preferences, User, load_preferences
-from fspo.learning.embeddings import both_answers, embed
+from fspo.learning import vpl_train
+from fspo.learning.embeddings import Asked, both_answers, embed
 from fspo.learning.episodes import EpisodeDataset
 from fspo.learning.policy import load_policy
 from fspo.learning.vpl import LatentReward, Posterior, load_vpl
@@ -200,6 +202,23 @@ def test_draws_split_episodes_everywhere_and_depend_on_the_seed(place: Path) -> 
     noise = torch.stack([draws[index].noise for index in range(400)])
     assert abs(noise.mean()) < 0.1
     assert abs(noise.std() - 1) < 0.1
+
+
+def test_only_answers_that_are_drawn_are_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dataset may hold millions, of which a run draws few; each of these is read once."""
+    told = recipe(place, "few-read", episodes=2, vpl=Vpl(latent=4, hidden=128, frozen=True))
+    read: list[Asked] = []
+
+    def counted(model: Any, tokenizer: Any, asked: Sequence[Asked], **settings: Any) -> Any:
+        read.extend(asked)
+        return embed(model, tokenizer, asked, **settings)
+
+    monkeypatch.setattr(vpl_train, "embed", counted)
+    train(told)
+    episodes = EpisodeDataset(load_preferences(told.data).of("train"), byte_tokenizer(), told)
+    rows = [row for index in range(2) for row in episodes.episode(index).preferences]
+    drawn = {(row.prompt, text) for row in rows for text in (row.chosen, row.rejected)}
+    assert sorted((one.prompt, one.answer) for one in read) == sorted(drawn)
 
 
 def accuracy(folder: Path, place: Path, shots: int) -> float:

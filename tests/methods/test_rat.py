@@ -89,6 +89,19 @@ def test_the_last_stage_starts_from_fine_tuning_and_logs_descriptions(place: Pat
     assert settings["adapter"] == str(place / "policy" / "warm-up")
 
 
+def test_a_draw_that_leaves_a_single_preference_is_an_episode_without_shots(place: Path) -> None:
+    """One prompt, and responses in several pairs: some draws give two of these, and some one."""
+    pairs = [("a", "b"), ("a", "c"), ("b", "d")]
+    rows = [Preference("q", *pair) for pair in pairs]
+    users = [User("x", "aye"), User("y", "nix")]
+    told = recipe(place, "few").model_copy(update={"episodes": 20})
+    data = Preferences({"x": rows, "y": [row.reversed() for row in rows]}, users)
+    episodes = DescribedEpisodes(data, byte_tokenizer(), told)
+    labels = [tuple(episodes[index].labels) for index in range(20)]
+    assert () in labels
+    assert ("0_shots", "description", "described") in labels
+
+
 def test_the_nearer_description_alone_is_held_likely(place: Path) -> None:
     """At the first step the margins are 0, so DPO's share of the loss is log 2 for every target."""
     settings = recipe(place, "policy")

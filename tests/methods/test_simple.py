@@ -19,7 +19,7 @@ from fspo.methods.factors import Factors
 from fspo.methods.simple import EmbeddingLogistic, Longer, Majority, Nearest
 from fspo.preferences.factors import ResponseFactors
 from fspo.preferences.logistic import fit_logistic, log_loss
-from fspo.preferences.records import Preference, Preferences
+from fspo.preferences.records import Preference, Preferences, User
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -215,6 +215,27 @@ def test_the_shots_shift_the_populations_weights():
     optimizer.step(loss)
     expected = base + differences(rows[4:]) @ shift.detach().numpy()
     assert predictor.log_odds(rows[:4], rows[4:], NOBODY) == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_few_users_who_choose_by_chance_teach_nothing_of_everybody():
+    """Unseen choices by a coin can be foretold no better than by one: a log-loss of ln 2."""
+    generator = rng(3)
+    texts = [f"text {k}" for k in range(80)]
+    vectors_of = dict(zip(texts, generator.normal(size=(80, 64)), strict=True))
+
+    def embed(asked):
+        return np.array([vectors_of[text] for text in asked], np.float32).reshape(-1, 64)
+
+    def by_chance(users):
+        pairs = {f"u{u}": generator.permutation(80).reshape(-1, 2)[:12] for u in range(users)}
+        return Preferences(
+            {u: [Preference("q", texts[a], texts[b]) for a, b in own] for u, own in pairs.items()}
+        )
+
+    predictor = EmbeddingLogistic(by_chance(9), embed, rng(), True)
+    new = [p for _, p in by_chance(40)]
+    odds = predictor.log_odds([], new, User("new"))
+    assert np.logaddexp(0, -odds).mean() < 0.75
 
 
 def test_factors_are_where_the_penalized_loss_is_least():

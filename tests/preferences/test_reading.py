@@ -188,6 +188,21 @@ def test_faulty_files_are_named(tmp_path: Path) -> None:
             load_preferences(tmp_path / name)
 
 
+def test_a_further_column_that_python_cannot_hold_is_no_obstacle(tmp_path: Path) -> None:
+    table = pyarrow.Table.from_pylist([GOOD] * 2)
+    far = pyarrow.array([10**12, None], pyarrow.timestamp("ms")).cast(pyarrow.timestamp("s"))
+    table = table.append_column("when", pyarrow.array([10**7, None], pyarrow.date32()))
+    table = table.append_column("known", far)
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    first, second = load_preferences(tmp_path / "x.parquet").by_user["ann"]
+    assert (first.chosen, second.row) == (GOOD["chosen"], "x.parquet row 2")
+    odd = pyarrow.array([0, 1], pyarrow.timestamp("s", tz="Nowhere/Land"))
+    table = table.append_column("zone", odd)
+    pyarrow.parquet.write_table(table, tmp_path / "y.parquet")
+    with pytest.raises(FspoError, match=r"y\.parquet: the column 'zone' cannot be read"):
+        load_preferences(tmp_path / "y.parquet")
+
+
 def test_a_parquet_file_cut_anywhere_is_named(tmp_path: Path) -> None:
     whole = parquet(tmp_path / "x.parquet", *[GOOD] * 100).read_bytes()
     for length in {*range(0, len(whole), 97), len(whole) - 1}:
@@ -209,6 +224,8 @@ def test_faults_in_the_table_of_users_are_named(tmp_path: Path) -> None:
     for table, message in [
         ([{"user_id": "ann", "attributes": "{"}], "line 1: attributes: not JSON"),
         ([{"user_id": "ann", "attributes": "[]"}], "line 1: attributes: has to be a JSON object"),
+        ([{"user_id": "ann", "description": "\ud800"}], "description holds half a character"),
+        ([{"user_id": "ann", "attributes": {"town": "\ud800"}}], "attributes: holds half a char"),
         ([{"user_id": "ann"}, {"user_id": "ann"}], "line 2: user 'ann' stands here a second time"),
         ([{"user_id": None}], "line 1: user_id is empty"),
         ([{"user_id": float("nan")}], "line 1: user_id is empty"),

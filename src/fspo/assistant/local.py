@@ -231,10 +231,7 @@ class LocalBackend:
         from fspo.learning.templates import described_lead
 
         tokenizer, told = self._tokenizer, person.description
-        try:
-            tokens = answer_context(shots, told, question, tokenizer, room)
-        except FspoError:  # not even with the last choice, which may be a long one
-            tokens = answer_context((), told, question, tokenizer, room)
+        tokens = answer_context(shots, told, question, tokenizer, room)
         return Context(tokens, person.key, len(tokens) - self._length(described_lead(question)))
 
     def _before(self, tokens: Tokens, shots: Sequence[Preference], question: str) -> int:

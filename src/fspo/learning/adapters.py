@@ -20,6 +20,11 @@ def policy_and_reference(recipe: TrainRecipe) -> tuple[Any, Any, Any]:
     """
     from fspo.models import load_model
 
+    if recipe.lora is None and recipe.adapter:
+        raise FspoError(
+            f"adapter: {recipe.adapter}: with `lora: null` all weights are trained, and no adapter "
+            "is gone on with; leave one of the two out"
+        )
     model: Any
     model, tokenizer = load_model(recipe.model)
     frozen = None

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fspo.console import say
 from fspo.errors import FspoError
 from fspo.learning.tree import EpisodeTree
 from fspo.preferences.imputing import Imputed
 from fspo.preferences.opposites import LEAST, Couple, opposites
-from fspo.preferences.records import Episode, Preferences, without_repetition
+from fspo.preferences.records import Episode, Preference, Preferences, without_repetition
+from fspo.preferences.splitting import hold_out
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from fspo.recipe import TrainRecipe
+
+
+_HEADINGS = 512  # bytes that a template adds to a single preference, at most
 
 
 class EpisodeDataset:
@@ -29,15 +35,17 @@ class EpisodeDataset:
     def __init__(
         self, preferences: Preferences, tokenizer: PreTrainedTokenizerBase, recipe: TrainRecipe
     ) -> None:
+        preferences = that_fit(preferences, tokenizer, recipe.template, recipe.max_length)
         self._preferences = preferences
         self._tokenizer = tokenizer
         self._recipe = recipe
         needed = min(2, recipe.shots + 1)
-        self.users = sorted(
+        enough = {
             user
             for user in preferences.by_user
             if len(preferences.draw(user, needed, recipe.seed).preferences) == needed
-        )
+        }
+        self.users = _side_by_side(preferences, enough) if recipe.paired else sorted(enough)
         self.left_out = len(preferences.by_user) - len(self.users)
         if not self.users:
             raise FspoError(
@@ -50,6 +58,11 @@ class EpisodeDataset:
             if recipe.imputed
             else None
         )
+        if self._couples and self._imputed and not self._imputed.knows_tastes:
+            say(
+                f"{preferences.source or 'preferences'}: imputed: its users show no taste beyond "
+                "what most of them like; couples keep to the pairs over which they disagreed"
+            )
 
     def __len__(self) -> int:
         return self._recipe.episodes
@@ -126,10 +139,75 @@ class EpisodeDataset:
         said = couple.drawn(np.random.default_rng([self._recipe.seed, 8, number]))[member]
         user, opposite = (couple.one, couple.other) if member == 0 else (couple.other, couple.one)
         most = self._recipe.shots + 1
-        if self._imputed is None:
+        if self._imputed is None or not self._imputed.knows_tastes:
             return Episode(user, without_repetition(said, most))
         shots = without_repetition(said, min(LEAST, most))
         return self._imputed.behind(user, opposite, shots, most, [self._recipe.seed, 10, number])
+
+
+def _side_by_side(preferences: Preferences, enough: AbstractSet[str]) -> list[str]:
+    """Users in the data's order, two by two, without couples of which one cannot take a turn."""
+    names = list(preferences.by_user)
+    couples = (names[first : first + 2] for first in range(0, len(names), 2))
+    return [user for couple in couples if enough >= set(couple) for user in couple]
+
+
+def that_fit(
+    preferences: Preferences,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str = "chain",
+    max_length: int | None = None,
+) -> Preferences:
+    """The preferences that the context can hold alone; of the others it is said how many they are.
+
+    Args:
+        preferences: of any users; those without one that fits are left out.
+        tokenizer: as in `EpisodeTree.from_episode`; so are the other arguments.
+        template: "chain" or "paper".
+        max_length: tokens that the context holds; by default the tokenizer's limit.
+
+    Raises:
+        FspoError: if none fits.
+    """
+    limit = max_length or tokenizer.model_max_length
+    too_long: list[FspoError] = []
+
+    def fits(user: str, preference: Preference) -> bool:
+        longest = max(preference.chosen, preference.rejected, key=len)
+        # No tokenizer makes more tokens of a text than it has bytes; headings come on top.
+        if 2 * len((preference.prompt + longest).encode()) + _HEADINGS <= limit:
+            return True
+        try:
+            EpisodeTree.from_episode(Episode(user, [preference]), tokenizer, template, max_length)
+        except FspoError as error:
+            too_long.append(error)
+            return False
+        return True
+
+    kept = {u: [p for p in rows if fits(u, p)] for u, rows in preferences.by_user.items()}
+    if not too_long:
+        return preferences
+    kept = {user: rows for user, rows in kept.items() if rows}
+    if not kept:
+        raise too_long[0]
+    say(f"preferences that do not fit are left out: {len(too_long)}; the first is {too_long[0]}")
+    return Preferences(kept, preferences.users.values(), preferences.source)
+
+
+def learned_from(
+    preferences: Preferences, split: str, holdout_users: float, holdout_prompts: float
+) -> Preferences:
+    """What a policy is trained on: all that these settings of a recipe do not set apart.
+
+    With users held out, users are split anew, however the dataset splits them.
+
+    Raises:
+        FspoError: if nothing is left.
+    """
+    if not (holdout_users or holdout_prompts):
+        return training_preferences(preferences, split)
+    kept = hold_out(preferences, holdout_users, holdout_prompts).train
+    return kept if holdout_users else training_preferences(kept, split)
 
 
 def training_preferences(preferences: Preferences, split: str) -> Preferences:

@@ -47,23 +47,19 @@ class TreeLoss:
         Raises:
             ValueError: if the reference is needed and not given.
         """
-        now = self._reduced(tree, policy)
+        now = reduced(tree, policy, self.reduction)
         if not self.needs_reference:
             losses = _expected(tree, objectives.sft(now[0::2]), objectives.sft(now[1::2]))
             return losses, (now[0::2] - now[1::2]).detach()
         if reference is None:
             raise ValueError(f"{self.objective}: the reference's log-probs are needed")
-        before = self._reduced(tree, reference)
+        before = reduced(tree, reference, self.reduction)
         h = objectives.margin(now[0::2], now[1::2], before[0::2], before[1::2])
         loss_of = objectives.ipo if self.objective == "ipo" else objectives.dpo
         losses = _expected(tree, loss_of(h, self.beta), loss_of(-h, self.beta))
         if self.nll or self.nll_descriptions:
             losses = losses + self._likelihood(tree, policy)
         return losses, h.detach()
-
-    def _reduced(self, tree: EpisodeTree, logps: Tensor) -> Tensor:
-        """Log-probs as the objective takes them: as they are, or divided by length."""
-        return logps if self.reduction == "sum" else logps / _lengths(tree, logps)
 
     def _likelihood(self, tree: EpisodeTree, logps: Tensor) -> Tensor:
         """The weighted log-loss of each target's chosen response, (targets,), or of description."""
@@ -73,6 +69,11 @@ class TreeLoss:
         ]
         losses = objectives.nll(logps, _lengths(tree, logps))[0::2]
         return torch.tensor(weights, device=logps.device) * losses
+
+
+def reduced(tree: EpisodeTree, logps: Tensor, reduction: objectives.Reduction) -> Tensor:
+    """Summed log-probs of a tree's responses, float (responses,), as they are or per token."""
+    return logps if reduction == "sum" else logps / _lengths(tree, logps)
 
 
 def _expected(tree: EpisodeTree, as_chosen: Tensor, otherwise: Tensor) -> Tensor:

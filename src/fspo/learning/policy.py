@@ -50,13 +50,23 @@ class Policy:
     frozen: Any = None
 
     def margins(self, trees: Sequence[EpisodeTree]) -> list[Tensor]:
-        """For each tree, `log pi(y) - log pi_ref(y)` of every response, float (responses,)."""
+        """For each tree, `log pi(y) - log pi_ref(y)` of every response, float (responses,).
+
+        Per token, if that is what was trained (`logps: mean`): beta is by the same measure.
+        """
         import torch
+
+        from fspo.learning.losses import reduced
+
+        reduction = self.settings.get("logps", "sum")
 
         with torch.inference_mode(), shared_with_reference(self.model, self.frozen):
             reference = reference_logps(self.model, self.frozen, trees)
             policy = response_logps(self.model, trees)
-        return [p - r for p, r in zip(policy, reference, strict=True)]
+        return [
+            reduced(tree, p - r, reduction)
+            for tree, p, r in zip(trees, policy, reference, strict=True)
+        ]
 
     def rewards(
         self, user_id: str, shots: Sequence[Preference], prompt: str, answers: Sequence[str]

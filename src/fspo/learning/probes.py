@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fspo.errors import FspoError
 from fspo.learning.growing import Growing, Reader, Tokens, read_pairs
 from fspo.learning.templates import DESCRIPTION, blocks, described_lead, neutralize
 from fspo.learning.tree import EpisodeTree
@@ -169,23 +168,37 @@ def _without_first_shots(
     """Trees for each count, with as many of the last shots before it as fit."""
     trees: list[EpisodeTree] = []
     for count, description in zip(counts, descriptions, strict=True):
-        if not count:
-            alone = (Episode(user_id, [target]) for target in targets)
-            trees += [EpisodeTree.from_episode(episode, tokenizer) for episode in alone]
-            continue
         for dropped in range(count):
             kept = shots[dropped:count]
             tree = _one_tree(user_id, kept, targets, [len(kept)], [description], tokenizer)
             if tree.longest_path <= tokenizer.model_max_length:
+                trees.append(replace(tree, dropped=dropped))
                 break
         else:
-            raise FspoError(
-                f"user {user_id!r}: the description and a question take {tree.longest_path} tokens "
-                f"with a single shot; the context holds {tokenizer.model_max_length}. Shorten the "
-                "description."
-            )
-        trees.append(replace(tree, dropped=dropped))
+            trees += [_alone(user_id, target, description, count, tokenizer) for target in targets]
     return trees
+
+
+def _alone(
+    user_id: str,
+    target: Preference,
+    description: str,
+    dropped: int,
+    tokenizer: PreTrainedTokenizerBase,
+) -> EpisodeTree:
+    """The tree of a pair without shots; behind the description, if there is one."""
+    if not description:
+        tree = EpisodeTree.from_episode(Episode(user_id, [target]), tokenizer)
+        return replace(tree, dropped=dropped)
+    read = Reader(tokenizer)
+    lead = read.texts([described_lead(target.prompt)])[0]
+    tree = EpisodeTree.from_context(
+        [*read.start, *description_tokens(description, read), *lead],
+        [neutralize(target.chosen), neutralize(target.rejected)],
+        tokenizer,
+        f"{target.row or 'preference'}: user {user_id!r}: description, prompt and response",
+    )
+    return replace(tree, user_id=user_id, dropped=dropped)
 
 
 def _last_pair(tree: EpisodeTree) -> EpisodeTree:

@@ -71,6 +71,10 @@ class DescribedEpisodes:
 
     def __getitem__(self, index: int) -> EpisodeTree:
         recipe, episode = self._recipe, self._episodes.episode(index)
+        if (
+            len(episode.preferences) < 2
+        ):  # a draw may have no more, where responses stand in several
+            return EpisodeTree.from_episode(episode, self._tokenizer, max_length=recipe.max_length)
         generator = np.random.default_rng([recipe.seed, index, 1])
         shots = max(1, len(episode.preferences) - recipe.rat.targets)
         counts = generator.permutation(np.arange(1, shots + 1))[: recipe.rat.descriptions]
@@ -205,13 +209,13 @@ def description_context(
     """The token ids that lead up to a user's description: the shots and its heading.
 
     Args:
-        shots: at least one; those that do not fit are dropped from the front.
+        shots: those that do not fit are dropped from the front.
         tokenizer: the model's.
         room: tokens to be left for the description.
     """
     read = Reader(tokenizer)
     heading = read.texts([DESCRIPTION])[0]
-    for dropped in range(len(shots)):
+    for dropped in range(len(shots) + 1):
         written = read_pairs(blocks(shots[dropped:], "chain"), read)
         context = [*read.start, *(token for pair in written for token in pair.as_shot(read))]
         if len(context) + len(heading) + room <= tokenizer.model_max_length:
@@ -229,11 +233,11 @@ def answer_context(
     """The token ids that lead up to an answer: the shots, the user's description, the prompt.
 
     Raises:
-        FspoError: if description and prompt do not fit with a single shot.
+        FspoError: if description and prompt do not fit even without shots.
     """
     read = Reader(tokenizer)
     lead = [*description_tokens(description, read), *read.texts([described_lead(prompt)])[0]]
-    for dropped in range(max(1, len(shots))):
+    for dropped in range(len(shots) + 1):
         written = read_pairs(blocks(shots[dropped:], "chain"), read)
         before = [*read.start, *(token for pair in written for token in pair.as_shot(read))]
         if len(before) + len(lead) + room <= tokenizer.model_max_length:

@@ -99,8 +99,10 @@ def reference_path(recipe: TrainRecipe, preferences: Preferences, dtype: str) ->
         A path beside the data; in the working folder's `.fspo` for data that is on no disk.
     """
     told: dict[str, Any] = {key: getattr(recipe, key) for key in _DEPENDS_ON} | {"dtype": dtype}
-    if recipe.imputed:  # other episodes than in versions 0 and 1, where users show no taste
-        told["imputed version"] = 2
+    if recipe.imputed:  # other episodes than in earlier versions, where users show no taste
+        told["imputed version"] = 3 if recipe.opposed else 2
+    if recipe.paired:  # other couples than in version 1, which took users by their names
+        told["paired version"] = 2
     if recipe.opposed:  # whose turn it is depends on how many there are
         told["episodes"] = recipe.episodes
     starts = recipe.adapter if recipe.reference == "start" else None

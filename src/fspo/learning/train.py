@@ -61,7 +61,7 @@ def train(
     model, frozen, tokenizer = policy_and_reference(recipe)
     episodes = (dataset or EpisodeDataset)(preferences, tokenizer, recipe)
     if episodes.left_out:
-        say(f"{episodes.left_out} users with a single preference are left out")
+        say(f"{episodes.left_out} users are left out, who have too few preferences")
     if recipe.store_reference and recipe.objective != "sft":
         from fspo.learning.stored import StoredReference, reference_path
 
@@ -101,15 +101,12 @@ def training_data(recipe: TrainRecipe) -> Preferences:
     Raises:
         FspoError: if the data cannot be read, or nothing is left to learn from.
     """
-    from fspo.learning.episodes import training_preferences
+    from fspo.learning.episodes import learned_from
     from fspo.preferences.reading import load_preferences
-    from fspo.preferences.splitting import fewer, hold_out
+    from fspo.preferences.splitting import fewer
 
     every = load_preferences(recipe.data, recipe.drop_ties)
-    if recipe.holdout_users or recipe.holdout_prompts:
-        kept = hold_out(every, recipe.holdout_users, recipe.holdout_prompts).train
-    else:
-        kept = training_preferences(every, recipe.split)
+    kept = learned_from(every, recipe.split, recipe.holdout_users, recipe.holdout_prompts)
     return fewer(kept, recipe.users, recipe.preferences_per_user, recipe.seed)
 
 

@@ -126,7 +126,12 @@ class EpisodeTree:
 
     @classmethod
     def from_context(
-        cls, context: Tokens, responses: Sequence[str], tokenizer: PreTrainedTokenizerBase
+        cls,
+        context: Tokens,
+        responses: Sequence[str],
+        tokenizer: PreTrainedTokenizerBase,
+        what: str = "prompt and responses",
+        max_length: int | None = None,
     ) -> EpisodeTree:
         """Builds a tree that prices responses after a context that is written some other way.
 
@@ -134,9 +139,21 @@ class EpisodeTree:
             context: token ids, at least one; such as a conversation in a model's chat format.
             responses: each as it stands: here are no headings to be mistaken for.
             tokenizer: its `eos_token_id` ends each response.
+            what: all of this, for messages.
+            max_length: tokens that the context holds; by default the tokenizer's limit.
+
+        Raises:
+            FspoError: if it does not fit.
         """
         read = Reader(tokenizer)
-        return cls._fork("", context, [[*ids, read.end] for ids in read.texts(responses)], 0)
+        tree = cls._fork("", context, [[*ids, read.end] for ids in read.texts(responses)], 0)
+        limit = max_length or tokenizer.model_max_length
+        if tree.longest_path > limit:
+            raise FspoError(
+                f"{what} take {tree.longest_path} tokens; the context holds {limit}. Shorten them, "
+                "leave the row out, or take a model with a longer context."
+            )
+        return tree
 
     @classmethod
     def _fork(

@@ -54,9 +54,9 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
     model, tokenizer = load_model(recipe.model)
     episodes = EpisodeDataset(preferences, tokenizer, recipe)
     if episodes.left_out:
-        say(f"{episodes.left_out} users with a single preference are left out")
+        say(f"{episodes.left_out} users are left out, who have too few preferences")
     trainer = VplTrainer(
-        _learner(recipe, model, tokenizer, preferences),
+        _learner(recipe, model, tokenizer, _drawn(episodes)),
         recipe.vpl.annealing,
         args=arguments(recipe, out),
         train_dataset=Draws(episodes, recipe),
@@ -223,6 +223,7 @@ def _learner(
     tokenizer: PreTrainedTokenizerBase,
     preferences: Preferences,
 ) -> Learner:
+    """What learns from these preferences."""
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         reward = LatentReward(width(model), recipe.vpl)
@@ -237,6 +238,15 @@ def _learner(
     if recipe.vpl.frozen:
         read = _all_read(Remembered(read), preferences)
     return Learner(reward, read, learning, recipe.vpl.kl)
+
+
+def _drawn(episodes: EpisodeDataset) -> Preferences:
+    """What the episodes hold, which of a large dataset is little."""
+    by_user: dict[str, dict[Preference, None]] = {}
+    for index in range(len(episodes)):
+        episode = episodes.episode(index)
+        by_user.setdefault(episode.user_id, {}).update(dict.fromkeys(episode.preferences))
+    return Preferences({user: list(own) for user, own in by_user.items()})
 
 
 def _all_read(read: Remembered, preferences: Preferences) -> Remembered:

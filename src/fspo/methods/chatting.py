@@ -86,7 +86,10 @@ class Oracle:
 
         trees = [
             EpisodeTree.from_context(
-                self._llm.tokens(conversation), [t.chosen, t.rejected], self._llm.tokenizer
+                self._llm.tokens(conversation),
+                [t.chosen, t.rejected],
+                self._llm.tokenizer,
+                f"{t.row or 'preference'}: the user's description, prompt and response",
             )
             for conversation, t in zip(conversations, targets, strict=True)
         ]

@@ -96,7 +96,8 @@ class InContext:
         self, user: User, shots: Sequence[Preference], prompt: str, answers: Sequence[str]
     ) -> list[float]:
         """The user's implicit reward of each answer, all of them on one tree."""
-        return self._policy.rewards(user.user_id, shots, prompt, answers)
+        read = () if self._blind else shots
+        return self._policy.rewards(user.user_id, read, prompt, answers)
 
 
 def _complete(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fspo.errors import FspoError
-from fspo.learning import objectives
+from fspo.learning.losses import TreeLoss
 from fspo.learning.policy import Policy, load_policy, reference_logps
 from fspo.learning.scoring import response_logps
 from fspo.learning.tree import EpisodeTree
@@ -100,12 +100,13 @@ class PersonalLora:
             )
             for shot in shots
         ]
-        reference = torch.stack(reference_logps(policy.model, policy.frozen, trees)).T
+        reference = reference_logps(policy.model, policy.frozen, trees)
         optimizer = torch.optim.Adam(weights, lr=recipe.learning_rate)
-        loss_of = objectives.ipo if recipe.objective == "ipo" else objectives.dpo
+        loss_of = TreeLoss(recipe.objective, policy.beta, policy.settings.get("logps", "sum"))
         for step in range(1, recipe.steps + 1):
-            logps = torch.stack(response_logps(policy.model, trees)).T
-            loss = loss_of(objectives.margin(*logps, *reference), policy.beta).mean()
+            logps = response_logps(policy.model, trees)
+            losses = [loss_of(*own)[0] for own in zip(trees, logps, reference, strict=True)]
+            loss = torch.cat(losses).mean()
             if not torch.isfinite(loss):
                 raise FspoError(
                     f"{self.name}: user {user.user_id!r}: the loss is {loss.item()} at step "

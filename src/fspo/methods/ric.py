@@ -93,7 +93,6 @@ class AnswerDataset:
     ) -> None:
         self._tokenizer = tokenizer
         self._recipe = recipe
-        self._limit = recipe.max_length or tokenizer.model_max_length
         self.answers = _distinct_answers(preferences)
         texts = [answer.text for answer in self.answers]
         self.scales = Scales.fit(texts, recipe.measures or MEASURED)
@@ -107,14 +106,14 @@ class AnswerDataset:
         answer = self.answers[order[place]]
         levels = self.scales.levels(answer.text)
         tree = scored_tree(
-            answer.prompt, self.scales, levels, (answer.text, answer.other), self._tokenizer
+            answer.prompt,
+            self.scales,
+            levels,
+            (answer.text, answer.other),
+            self._tokenizer,
+            answer.row,
+            self._recipe.max_length,
         )
-        if tree.longest_path > self._limit:
-            raise FspoError(
-                f"{answer.row or 'preference'}: prompt and answer take {tree.longest_path} tokens; "
-                f"the context holds {self._limit}. Shorten the texts, leave the row out, or take "
-                "a model with a longer context."
-            )
         return replace(tree, user_id=answer.user_id)
 
 
@@ -145,10 +144,21 @@ def scored_tree(
     levels: Levels,
     responses: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
+    row: str = "",
+    max_length: int | None = None,
 ) -> EpisodeTree:
-    """The tree that prices responses to a prompt behind the same levels."""
-    before = context(prompt, scales, levels, tokenizer)
-    return EpisodeTree.from_context(before, [neutralize(r) for r in responses], tokenizer)
+    """The tree that prices responses to a prompt behind the same levels.
+
+    Raises:
+        FspoError: if prompt and response do not fit, naming the row.
+    """
+    return EpisodeTree.from_context(
+        context(prompt, scales, levels, tokenizer),
+        [neutralize(response) for response in responses],
+        tokenizer,
+        f"{row or 'preference'}: prompt and response",
+        max_length,
+    )
 
 
 class RewardsInContext:
@@ -206,7 +216,7 @@ class RewardsInContext:
 
         model, tokenizer = self._policy.model, self._policy.tokenizer
         trees = [
-            scored_tree(t.prompt, self._scales, levels, (t.chosen, t.rejected), tokenizer)
+            scored_tree(t.prompt, self._scales, levels, (t.chosen, t.rejected), tokenizer, t.row)
             for levels in asked
             for t in targets
         ]

@@ -147,7 +147,8 @@ class EmbeddingLogistic:
     The weights are those of the population (zeros without) plus a shift that is fitted to the
     shots with an L2 penalty. How strong the two penalties are is decided on training users: a tenth
     of them, on prompts that are kept apart with them, choose among weights fitted to the others;
-    then the population's weights are fitted to all.
+    then the population's weights are fitted to all. Fewer than ten training users cannot say how
+    far to believe them, and the population's penalty is the strongest.
     """
 
     def __init__(
@@ -166,11 +167,13 @@ class EmbeddingLogistic:
             self._strength = self._best_strength(draw_samples(training, generator))
             return
         known, samples = hold_out(training, generator)
-        samples = samples or draw_samples(training, generator)
         rows = self._differences(training_rows(known))
         unseen = self._differences(p for s in samples for p in s.targets)
         fits = {strength: fit_logistic(rows, strength) for strength in STRENGTHS}
-        strength = min(STRENGTHS, key=lambda strength: log_loss(unseen @ fits[strength]))
+        strength = max(STRENGTHS)
+        if samples:
+            strength = min(STRENGTHS, key=lambda strength: log_loss(unseen @ fits[strength]))
+        samples = samples or draw_samples(training, generator)
         self._weights = fits[strength]
         self._strength = self._best_strength(samples)
         self._weights = fit_logistic(self._differences(training_rows(training)), strength)

@@ -64,6 +64,11 @@ class Imputed:
             self._starts[own], self._counts[own] = start, len(own)
             start += len(own)
 
+    @property
+    def knows_tastes(self) -> bool:
+        """Whether users' choices show any taste of their own."""
+        return bool(np.any(self.fitted.factors))
+
     def draw(
         self, user: str, most: int, seed: int | Sequence[int], opposite: bool = False
     ) -> Episode:

@@ -79,19 +79,38 @@ def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
 
 def _decoded(path: Path, batch: Any, before: int) -> list[Row]:
     """The rows of a batch, of which `before` rows of the file come before."""
+    columns = {
+        name: _values(path, name, column, before)
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _values(path: Path, name: str, column: Any, before: int) -> list[Any]:
+    """A column's values; as text where Python has none for them, such as for nanoseconds."""
+    import pyarrow
+
     try:
-        rows: list[Row] = batch.to_pylist()
-        return rows
+        values: list[Any] = column.to_pylist()
+        return values
     except UnicodeDecodeError:
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            for number, value in enumerate(column, before + 1):
-                try:
-                    value.as_py()
-                except UnicodeDecodeError as error:
-                    raise FspoError(
-                        f"{path}: row {number}: {name} is not valid UTF-8; write it anew"
-                    ) from error
+        for number, value in enumerate(column, before + 1):
+            try:
+                value.as_py()
+            except UnicodeDecodeError as error:
+                raise FspoError(
+                    f"{path}: row {number}: {name} is not valid UTF-8; write it anew"
+                ) from error
         raise
+    except (ValueError, OverflowError, pyarrow.ArrowException, LookupError) as error:
+        try:
+            values = column.cast(pyarrow.string()).to_pylist()
+        except pyarrow.ArrowException:
+            raise FspoError(
+                f"{path}: the column {name!r} cannot be read ({_first_line(error)}); leave it out, "
+                "or write it as text"
+            ) from error
+        return values
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:

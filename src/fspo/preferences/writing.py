@@ -56,7 +56,7 @@ def check_place(folder: Path) -> None:
         FspoError: if it holds anything else.
     """
     held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    others = held - (OWN_FILES if held & _FILES else set())
+    others = held - ({*OWN_FILES, ".fspo"} if held & _FILES else set())
     if others:
         raise FspoError(
             f"{folder}: holds something else than preferences, such as {min(others)}; "
