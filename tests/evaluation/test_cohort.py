@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fspo import FspoError, Preference, Preferences, User
 from fspo.evaluation.cohort import Cohort, cohort, eligible, who_is_asked, with_enough_shots
 from fspo.evaluation.probing import draw_probes
+from fspo.learning.episodes import learned_from
 from fspo.preferences.splitting import hold_out
 from fspo.recipe import EvaluateRecipe
 
@@ -103,25 +104,33 @@ def test_what_is_called_new_is_new_to_every_policy(
         for n, (u, p) in enumerate(held_out)
     }
     asked = EvaluateRecipe(holdout_users=users, holdout_prompts=prompts)
-    learned = [
-        hold_out(every, *shares).train if any(shares) else every.of("train") for shares in held_out
-    ]
     try:
         found = cohort(every, policies, asked)
     except FspoError as error:
         # Refused, because this policy knows somebody or something that would be new.
         name = int(str(error).split(":")[0].removeprefix("policy "))
-        test = hold_out(every, users, prompts) if users or prompts else None
-        people = test.test.by_user if users and test else every.of("test").by_user
-        about = test.unseen if test and not users else frozenset()
-        assert learned[name].by_user.keys() & people or about & {p.prompt for _, p in learned[name]}
+        own = learned_from(every, "train", *held_out[name])
+        apart = hold_out(every, users, prompts) if users or prompts else None
+        people = apart.test if users and apart else every.of("test")
+        about = apart.unseen if apart else frozenset()
+        assert own.by_user.keys() & people.by_user.keys() or about & {p.prompt for _, p in own}
         return
-    assert found.new == ("users" if users or not prompts else "prompts")
-    for own in learned:
-        if found.new == "users":
-            assert not own.by_user.keys() & found.test.by_user.keys()
-        else:
-            assert not {p.prompt for _, p in own} & found.about
+    assert found.new == "users"
+    for shares in held_out:
+        own = learned_from(every, "train", *shares)
+        assert not own.by_user.keys() & found.test.by_user.keys()
+        assert not {p.prompt for _, p in own} & found.about
+    assert len(found.about) == round(10 * prompts)
+
+
+def test_of_people_who_are_not_split_only_held_out_prompts_are_new() -> None:
+    rows = [Preference(f"q{k}", "a", "b") for k in range(10)]
+    every = Preferences({f"u{n}": rows for n in range(4)}, source="here")
+    asked = EvaluateRecipe(holdout_prompts=0.2)
+    found = cohort(every, {"FSPO": {"data": "here", "holdout_prompts": 0.2}}, asked)
+    assert (found.new, set(found.test.by_user)) == ("prompts", set(every.by_user))
+    with pytest.raises(FspoError, match="from 1 of the 2 prompts of here that are new"):
+        cohort(every, {"FSPO": {"data": "here", "holdout_prompts": 0.1}}, asked)
 
 
 def test_what_a_policy_went_on_from_has_learned_counts(tmp_path: Path) -> None:

@@ -92,14 +92,15 @@ def _on(every: Preferences, trained: Iterable[Mapping[str, Any]]) -> Iterator[Ma
 
 def _lineage(settings: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """A policy's settings, and those of the policies that it went on from, as far as they exist."""
-    passed = set()
-    while True:
-        yield settings
-        start = Path(str(settings.get("adapter") or ""), SETTINGS)
-        if start in passed or not start.is_file():
+    yield settings
+    passed: set[Path] = set()
+    while start := settings.get("adapter"):
+        folder = Path(str(start))
+        if folder in passed or not (folder / SETTINGS).is_file():
             return
-        passed.add(start)
-        settings = read_settings(start.parent)
+        passed.add(folder)
+        settings = read_settings(folder)
+        yield settings
 
 
 def _refuse_what_is_known(
@@ -112,17 +113,18 @@ def _refuse_what_is_known(
     """Nobody is new to a policy, and no prompt, that it has learned from, however it was split."""
     own = [_share(settings, key) for key in _SHARES]
     learned = learned_from(every, str(settings.get("split", "train")), *own)
-    asked = people.test.by_user.keys() if people.new == "users" else people.about
-    known = asked & (
-        learned.by_user.keys() if people.new == "users" else {p.prompt for _, p in learned}
-    )
-    if known:
-        raise FspoError(
-            f"{name}: it has learned from {len(known)} of the {len(asked)} {people.new} of "
-            f"{every.source} that are new in this evaluation (such as {min(known)[:60]!r}): it was "
-            f"trained with {_in_flags(own)}, and what is asked now is {_in_flags(shares)}. Train "
-            "it with these, or evaluate with those."
-        )
+    users = set(people.test.by_user) if people.new == "users" else set()
+    for what, asked, seen in (
+        ("users", users, set(learned.by_user)),
+        ("prompts", people.about, {p.prompt for _, p in learned}),
+    ):
+        if known := asked & seen:
+            raise FspoError(
+                f"{name}: it has learned from {len(known)} of the {len(asked)} {what} of "
+                f"{every.source} that are new in this evaluation (such as {min(known)[:60]!r}): it "
+                f"was trained with {_in_flags(own)}, and what is asked now is {_in_flags(shares)}. "
+                "Train it with these, or evaluate with those."
+            )
 
 
 def _in_flags(shares: Sequence[float]) -> str:
