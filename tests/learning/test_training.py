@@ -292,6 +292,9 @@ def test_faults_are_named(place: Path) -> None:
         train(recipe(place, "f3", lora=Lora(targets=["nowhere"])))
     with pytest.raises(FspoError, match="holds no LoRA adapter"):
         train(recipe(place, "f4", adapter=str(place / "data")))
+    for setting in ({"eval_strategy": "steps"}, {"eval_strateg": "no"}, {"optim": "adam"}):
+        with pytest.raises(FspoError, match="the recipe's training settings are not taken: "):
+            train(recipe(place, "f4", trainer=setting))
     with pytest.raises(FspoError, match="no adapter is gone on with"):
         train(recipe(place, "f4", adapter="nowhere", lora=None))
     assert not (place / "f4" / "training_log.json").exists()

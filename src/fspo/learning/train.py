@@ -69,16 +69,17 @@ def train(
         episodes = StoredReference(episodes, path, partial(reference_logps, model, frozen))
         frozen = None  # its memory is free for what learns
     with missing_packages_named():
-        trainer = FspoTrainer(
-            TreeModel(model),
-            loss=_loss(recipe),
-            frozen=frozen,
-            tokens_at_once=recipe.micro_batch_tokens,
-            args=arguments(recipe, out),
-            train_dataset=episodes,
-            data_collator=collate,
-            callbacks=[ProgressLog()],
-        )
+        with _settings_taken():
+            trainer = FspoTrainer(
+                TreeModel(model),
+                loss=_loss(recipe),
+                frozen=frozen,
+                tokens_at_once=recipe.micro_batch_tokens,
+                args=arguments(recipe, out),
+                train_dataset=episodes,
+                data_collator=collate,
+                callbacks=[ProgressLog()],
+            )
         run(trainer, out, resume)
     trainer.save_model(str(out))  # by all processes: each may hold a part of the weights
     if trainer.is_world_process_zero():
@@ -221,8 +222,15 @@ def arguments(recipe: TrainRecipe, out: Path) -> TrainingArguments:
     """
     from fspo.learning.trainer import training_arguments
 
-    try:
+    with _settings_taken():
         return training_arguments(recipe, out / "checkpoints")
+
+
+@contextmanager
+def _settings_taken() -> Iterator[None]:
+    """Inside, a setting that transformers does not take is a user's fault."""
+    try:
+        yield
     except (TypeError, ValueError) as error:
         raise FspoError(
             f"the recipe's training settings are not taken: {' '.join(str(error).split())}"
