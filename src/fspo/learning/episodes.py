@@ -173,9 +173,10 @@ def that_fit(
     too_long: list[FspoError] = []
 
     def fits(user: str, preference: Preference) -> bool:
-        longest = max(preference.chosen, preference.rejected, key=len)
-        # No tokenizer makes more tokens of a text than it has bytes; headings come on top.
-        if 2 * len((preference.prompt + longest).encode()) + _HEADINGS <= limit:
+        text = preference.prompt + preference.chosen + preference.rejected
+        # No tokenizer makes more tokens of a text than it has bytes. Headings come on top, and
+        # marks before lines that look like one.
+        if 2 * len(text.encode()) + _HEADINGS <= limit:
             return True
         try:
             EpisodeTree.from_episode(Episode(user, [preference]), tokenizer, template, max_length)
