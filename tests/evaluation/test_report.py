@@ -271,11 +271,11 @@ def test_findings_are_said_in_sentences(page):
     assert "adds 43.2 percentage points to the model's accuracy (95% interval of the" in found
     assert "difference: 37.1 to 49.3 points). The judge" in found
     # Intervals that overlap say nothing of methods on the same prompts: that of their difference.
-    prompted = "ahead of prompting the base model with the same choices (55.5%)"
-    interval = "(95% interval of the difference: 9.4 to 22.1 points)."
+    prompted = "ahead of prompting the base model with the same choices (55.5%;"
+    interval = "95% interval of the difference: 9.4 to 22.1 points)."
     assert f"FSPO is 15.8 points {prompted} {interval}" in found
     assert (
-        "8.8 points behind the oracle, which is told the user's description (80.1%) (95% interval "
+        "8.8 points behind the oracle, which is told the user's description (80.1%; 95% interval "
         "of the difference: \N{MINUS SIGN}17.9 to 0.6 points, so this may be chance)." in found
     )
     assert "least often for “terse” (66.1%) and most often for “chatty” (76.5%)" in found

@@ -49,6 +49,7 @@ def _accuracy_findings(accuracy: Accuracy) -> Iterator[str]:
     known = None if fewest else accuracy.gain.get(most)  # which is over no shots at all
     interval = known.ci95 if known else None
     doubt = _doubt((100 * interval[0], 100 * interval[1]) if interval else None)
+    doubt = f" ({doubt})" if doubt else ""
     yield (
         f"Seeing {most} of the user's choices instead of {fewest or 'none'} adds {gain:.1f} "
         f"percentage points to the model's accuracy{doubt}."
@@ -71,10 +72,9 @@ def _win_findings(name: str, results: Results) -> Iterator[str]:
         # Of the same prompts; known of the policy that the results are about, and of no other.
         known = None if name in results.differences else results.differences.get(other_name)
         if other and not math.isnan(other.winrate):
-            yield (
-                f"{name} {_compared(ours.winrate, other.winrate)} {what} "
-                f"({percent(other.winrate, 1)}){_doubt(known.ci95 if known else None)}."
-            )
+            doubt = _doubt(known.ci95 if known else None)
+            figures = "; ".join(filter(None, [percent(other.winrate, 1), doubt]))
+            yield f"{name} {_compared(ours.winrate, other.winrate)} {what} ({figures})."
     groups = {g: m.winrate for g, m in ours.by_group.items() if not math.isnan(m.winrate)}
     if len(groups) > 1:
         worst, best = min(groups, key=groups.__getitem__), max(groups, key=groups.__getitem__)
@@ -124,7 +124,7 @@ def _doubt(difference: Interval) -> str:
         return ""
     chance = ", so this may be chance" if difference[0] <= 0 <= difference[1] else ""
     low, high = (f"{end:.1f}".replace("-", "\N{MINUS SIGN}") for end in difference)
-    return f" (95% interval of the difference: {low} to {high} points{chance})"
+    return f"95% interval of the difference: {low} to {high} points{chance}"
 
 
 def ends(interval: Interval) -> str:
