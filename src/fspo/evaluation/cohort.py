@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from fspo.recipe import EvaluateRecipe
 
 
+_SHARES = ("holdout_users", "holdout_prompts")
+
+
 class Cohort(NamedTuple):
     """A dataset as evaluation sees it.
 
@@ -75,9 +78,6 @@ def cohort(
     return people
 
 
-_SHARES = ("holdout_users", "holdout_prompts")
-
-
 def _share(settings: Mapping[str, Any], key: str) -> float:
     return float(settings.get(key) or 0)
 
@@ -112,6 +112,8 @@ def _refuse_what_is_known(
 ) -> None:
     """Nobody is new to a policy, and no prompt, that it has learned from, however it was split."""
     own = [_share(settings, key) for key in _SHARES]
+    if own[0] and own == shares:
+        return  # who is asked is who was held out
     learned = learned_from(every, str(settings.get("split", "train")), *own)
     users = set(people.test.by_user) if people.new == "users" else set()
     for what, asked, seen in (
@@ -128,8 +130,9 @@ def _refuse_what_is_known(
 
 
 def _in_flags(shares: Sequence[float]) -> str:
-    named = zip(("--holdout-users", "--holdout-prompts"), shares, strict=True)
-    return " ".join(f"{flag} {share:g}" for flag, share in named if share) or "the data's own split"
+    named = zip(_SHARES, shares, strict=True)
+    flags = [f"--{key.replace('_', '-')} {share:g}" for key, share in named if share]
+    return " ".join(flags) or "the data's own split"
 
 
 def drops_ties(policies: Sequence[Trained], recipe: EvaluateRecipe) -> bool:

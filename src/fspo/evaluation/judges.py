@@ -150,12 +150,7 @@ class MeasuredJudge:
         Raises:
             FspoError: if it is not, or a measure's package is not installed.
         """
-        faults = [self._fault(user) for user in users]
-        if faults and all(faults):
-            raise FspoError(
-                f"{self.name}: of no user is it known what they want ({faults[0]}). Choose the "
-                "domain that the data was made from, or another judge."
-            )
+        self._faults(users)
 
     def judge(self, items: Sequence[Item]) -> list[Judgement]:
         """Measures; a difference under `winrate.TIE` is a tie.
@@ -165,13 +160,22 @@ class MeasuredJudge:
         Raises:
             FspoError: as `check` of the items' users.
         """
-        self.check([item.user for item in items])
+        faults = self._faults([item.user for item in items])
         return [
             Judgement(0.5, malformed=True)
-            if self._fault(item.user)
+            if fault
             else Judgement(outcome(self._utility, item.user, item.answer, item.other))
-            for item in items
+            for item, fault in zip(items, faults, strict=True)
         ]
+
+    def _faults(self, users: Sequence[User]) -> list[str]:
+        faults = [self._fault(user) for user in users]
+        if faults and all(faults):
+            raise FspoError(
+                f"{self.name}: of no user is it known what they want ({faults[0]}). Choose the "
+                "domain that the data was made from, or another judge."
+            )
+        return faults
 
     def _fault(self, user: User) -> str:
         """Why nothing can be measured for a user; empty if something can."""

@@ -59,7 +59,6 @@ class Policy:
         from fspo.learning.losses import reduced
 
         reduction = self.settings.get("logps", "sum")
-
         with torch.inference_mode(), shared_with_reference(self.model, self.frozen):
             reference = reference_logps(self.model, self.frozen, trees)
             policy = response_logps(self.model, trees)

@@ -157,6 +157,11 @@ def description_tokens(description: str, read: Reader) -> Tokens:
     return [*heading, *told, read.end]
 
 
+def described_question(description: str, prompt: str, read: Reader) -> Tokens:
+    """A description and the question behind it, up to where an answer begins."""
+    return [*description_tokens(description, read), *read.texts([described_lead(prompt)])[0]]
+
+
 def _without_first_shots(
     user_id: str,
     shots: Sequence[Preference],
@@ -191,9 +196,8 @@ def _alone(
         tree = EpisodeTree.from_episode(Episode(user_id, [target]), tokenizer)
         return replace(tree, dropped=dropped)
     read = Reader(tokenizer)
-    lead = read.texts([described_lead(target.prompt)])[0]
     tree = EpisodeTree.from_context(
-        [*read.start, *description_tokens(description, read), *lead],
+        [*read.start, *described_question(description, target.prompt, read)],
         [neutralize(target.chosen), neutralize(target.rejected)],
         tokenizer,
         f"{target.row or 'preference'}: user {user_id!r}: description, prompt and response",

@@ -24,7 +24,7 @@ import numpy as np
 from fspo.errors import FspoError
 from fspo.learning.episodes import EpisodeDataset
 from fspo.learning.growing import Growing, Reader, Tokens, read_pairs
-from fspo.learning.probes import description_tokens
+from fspo.learning.probes import described_question, description_tokens
 from fspo.learning.templates import DESCRIPTION, blocks, described_lead
 from fspo.learning.tree import DESCRIBES, EpisodeTree
 from fspo.preferences.records import Episode, Preference, Preferences
@@ -71,9 +71,7 @@ class DescribedEpisodes:
 
     def __getitem__(self, index: int) -> EpisodeTree:
         recipe, episode = self._recipe, self._episodes.episode(index)
-        if (
-            len(episode.preferences) < 2
-        ):  # a draw may have no more, where responses stand in several
+        if len(episode.preferences) < 2:  # some draws have no more, where responses are few
             return EpisodeTree.from_episode(episode, self._tokenizer, max_length=recipe.max_length)
         generator = np.random.default_rng([recipe.seed, index, 1])
         shots = max(1, len(episode.preferences) - recipe.rat.targets)
@@ -215,12 +213,7 @@ def description_context(
     """
     read = Reader(tokenizer)
     heading = read.texts([DESCRIPTION])[0]
-    for dropped in range(len(shots) + 1):
-        written = read_pairs(blocks(shots[dropped:], "chain"), read)
-        context = [*read.start, *(token for pair in written for token in pair.as_shot(read))]
-        if len(context) + len(heading) + room <= tokenizer.model_max_length:
-            break
-    return [*context, *heading]
+    return _behind_shots(shots, heading, read, tokenizer.model_max_length - room)
 
 
 def answer_context(
@@ -236,13 +229,21 @@ def answer_context(
         FspoError: if description and prompt do not fit even without shots.
     """
     read = Reader(tokenizer)
-    lead = [*description_tokens(description, read), *read.texts([described_lead(prompt)])[0]]
+    lead = described_question(description, prompt, read)
+    context = _behind_shots(shots, lead, read, tokenizer.model_max_length - room)
+    if len(context) + room > tokenizer.model_max_length:
+        raise FspoError(
+            f"the description and the prompt take {len(lead)} tokens and the answer {room}; the "
+            f"context holds {tokenizer.model_max_length}. Shorten the description."
+        )
+    return context
+
+
+def _behind_shots(shots: Sequence[Preference], lead: Tokens, read: Reader, most: int) -> Tokens:
+    """`lead` behind as many of the last shots as `most` tokens hold with it; maybe none."""
     for dropped in range(len(shots) + 1):
         written = read_pairs(blocks(shots[dropped:], "chain"), read)
         before = [*read.start, *(token for pair in written for token in pair.as_shot(read))]
-        if len(before) + len(lead) + room <= tokenizer.model_max_length:
-            return [*before, *lead]
-    raise FspoError(
-        f"the description and the prompt take {len(lead)} tokens and the answer {room}; the "
-        f"context holds {tokenizer.model_max_length}. Shorten the description."
-    )
+        if len(before) + len(lead) <= most:
+            break
+    return [*before, *lead]

@@ -15,9 +15,8 @@ from typing import Any
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.preferences.records import Preference, Preferences, User
-from fspo.preferences.tables import Row, is_whole, kind_of, parse_json, rows
+from fspo.preferences.tables import Row, check_whole, kind_of, parse_json, rows
 
-_HALF = "holds half a character (a lone surrogate)"
 FIELDS = ("user_id", "prompt", "chosen", "rejected")
 
 
@@ -128,8 +127,7 @@ def _check_field(path: str | Path, place: str, row: Row, field: str) -> None:
         raise FspoError(f"{path}: {place}: {field} is {type(value).__name__}, not text: {value!r}")
     if field != "prompt" and not value.strip():
         raise FspoError(f"{path}: {place}: {field} is blank; fill it in or remove the row")
-    if not is_whole(value):
-        raise FspoError(f"{path}: {place}: {field} {_HALF}")
+    check_whole(value, f"{path}: {place}: {field}")
 
 
 def read_users(path: Path) -> list[User]:
@@ -145,8 +143,7 @@ def read_users(path: Path) -> list[User]:
         for field in ("description", "split"):
             if row.get(field) is not None and not isinstance(row[field], str):
                 raise FspoError(f"{file}: {place}: {field} is not text: {row[field]!r}")
-            if not is_whole(row.get(field) or ""):
-                raise FspoError(f"{file}: {place}: {field} {_HALF}")
+            check_whole(row.get(field) or "", f"{file}: {place}: {field}")
         user_id = str(row["user_id"])
         if user_id in users:
             raise FspoError(f"{file}: {place}: user {user_id!r} stands here a second time")
@@ -165,8 +162,7 @@ def _attributes(place: str, value: Any) -> dict[str, Any]:
     found = parse_json(value, f"{place}: attributes") if isinstance(value, str) else value
     if not isinstance(found, dict):
         raise FspoError(f"{place}: attributes: has to be a JSON object, such as {{}}")
-    if not is_whole(json.dumps(found, ensure_ascii=False, default=str)):
-        raise FspoError(f"{place}: attributes: {_HALF}")
+    check_whole(json.dumps(found, ensure_ascii=False, default=str), f"{place}: attributes:")
     if isinstance(value, str):
         return found
     # A struct of parquet has the fields of all users; those that this user lacks are null.

@@ -15,7 +15,7 @@ from fspo.errors import FspoError
 from fspo.files import replacing_folder
 from fspo.preferences.reading import FIELDS
 from fspo.preferences.records import Preference, User
-from fspo.preferences.tables import is_whole
+from fspo.preferences.tables import check_whole
 from fspo.preferences.writing import check_place, user_rows, write_card, write_parquet
 
 ROWS_AT_ONCE = 10_000  # in a row group
@@ -67,8 +67,7 @@ class PreferenceStream:
             path = self._folder / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
-        if not is_whole(card):
-            raise FspoError("the card holds half a character (a lone surrogate)")
+        check_whole(card, "the card")
         write_card(self._folder, card, "parquet", users=True)
 
     def close(self) -> None:

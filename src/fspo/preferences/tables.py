@@ -55,6 +55,16 @@ def is_whole(text: str) -> bool:
     return True
 
 
+def check_whole(text: str, place: str) -> None:
+    """Makes sure that UTF-8 can hold `text`.
+
+    Raises:
+        FspoError: naming `place`, if it cannot.
+    """
+    if not is_whole(text):
+        raise FspoError(f"{place} holds half a character (a lone surrogate)")
+
+
 def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
     import pyarrow
     import pyarrow.parquet

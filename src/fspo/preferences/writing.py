@@ -11,7 +11,7 @@ from fspo.errors import FspoError
 from fspo.files import replacing_folder
 from fspo.preferences.reading import FIELDS
 from fspo.preferences.records import Preferences, User
-from fspo.preferences.tables import is_whole
+from fspo.preferences.tables import check_whole
 
 Layout = Literal["parquet", "jsonl"]
 
@@ -38,8 +38,7 @@ def save_preferences(
     if not len(preferences):
         raise FspoError(f"{folder}: there are no preferences to write")
     check_place(folder)
-    if not is_whole(card):
-        raise FspoError(f"{folder}: the card holds half a character (a lone surrogate)")
+    check_whole(card, f"{folder}: the card")
     users = any(u.description or u.attributes or u.split for u in preferences.users.values())
     with replacing_folder(folder) as unfinished:
         _write(unfinished / f"preferences.{layout}", list(_preference_rows(preferences)), layout)
@@ -103,8 +102,7 @@ def _json(value: Any, place: str, sort_keys: bool = False) -> str:
         text = json.dumps(value, ensure_ascii=False, sort_keys=sort_keys)
     except (TypeError, ValueError) as error:
         raise FspoError(f"{place}: JSON cannot hold this: {error}") from error
-    if not is_whole(text):
-        raise FspoError(f"{place}: holds half a character (a lone surrogate)")
+    check_whole(text, f"{place}:")
     return text
 
 
