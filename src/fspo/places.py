@@ -26,13 +26,21 @@ def noted(names: Mapping[str, str | None], folder: Path) -> dict[str, Any]:
         Each key's absolute path, or its name where nothing lies there; and under `beside` the
         same paths from `folder`.
     """
+    places = {key: name and place_of(name) for key, name in names.items()}
+    own = folder.resolve()
+    beside = {
+        key: Path(os.path.relpath(place, own)).as_posix()
+        for key, place in places.items()
+        if place and Path(place).is_absolute()
+    }
+    return {**places, "beside": beside}
+
+
+def place_of(name: str) -> str:
+    """Returns the absolute path of what is on this disk; any other name as it is."""
     from fspo.models import EMBEDDED
 
-    here = {k: name for k, name in names.items() if name and name != EMBEDDED}
-    places = {k: str(Path(name).resolve()) for k, name in here.items() if Path(name).exists()}
-    own = folder.resolve()
-    beside = {k: Path(os.path.relpath(place, own)).as_posix() for k, place in places.items()}
-    return {**names, **places, "beside": beside}
+    return str(Path(name).resolve()) if name != EMBEDDED and Path(name).exists() else name
 
 
 def find(settings: Mapping[str, Any], key: str, folder: Path) -> str | None:
@@ -115,7 +123,8 @@ def _is(place: Path, settings: Mapping[str, Any], key: str) -> bool:
 
 
 def _is_model(place: Path) -> bool:
-    return any((place / name).is_file() for name in ("config.json", "adapter_config.json"))
+    names = ("config.json", "adapter_config.json", "fspo.json")
+    return any((place / name).is_file() for name in names)
 
 
 def _is_path(name: str) -> bool:

@@ -31,6 +31,7 @@ from fspo.preferences.records import Preferences
 if TYPE_CHECKING:
     from fspo.evaluation.judges import Judge
     from fspo.llm.build import Builder
+    from fspo.methods.build import Trained
     from fspo.methods.rat import Rat
     from fspo.recipe import EvaluateRecipe
 
@@ -69,7 +70,9 @@ def evaluate(
     started = time.monotonic()
     compared = trained(policies)
     every = load_preferences(data, drops_ties(compared, recipe))
-    people = cohort(every, {policy.name: policy.settings for policy in compared}, recipe)
+    learners = [*compared, *_started(recipe)]
+    settings = {policy.name: policy.settings for policy in learners}
+    people = cohort(every, settings, recipe, {policy.name: policy.folder for policy in learners})
     people = people._replace(test=_that_fit(people.test, compared[0].settings))
     judge, paid = _judge(recipe, people.test, out, seed)
     beside = baselines(_baselines(recipe, people, judge), people.train, seed)
@@ -186,6 +189,18 @@ def _judge(
     store = Store(out / "verdicts.sqlite") if chosen.kind == "model" else None
     builder = Builder(store, chosen.budget)
     return load_judge(chosen, builder, seed), builder
+
+
+def _started(recipe: EvaluateRecipe) -> list[Trained]:
+    """The policy that a further method starts from, which may know somebody, too."""
+    from fspo.learning.policy import SETTINGS, read_settings
+    from fspo.methods.build import Trained
+    from fspo.methods.personal import PersonalLora
+
+    start = Path(recipe.personal.start or "")
+    if PersonalLora.name not in recipe.methods or not (start / SETTINGS).is_file():
+        return []
+    return [Trained(PersonalLora.name, start, read_settings(start))]
 
 
 def _that_fit(test: Preferences, settings: Mapping[str, Any]) -> Preferences:

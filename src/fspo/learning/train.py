@@ -19,8 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 from fspo.console import say
 from fspo.errors import FspoError
-from fspo.files import write_json
+from fspo.files import write_json, write_text
+from fspo.learning.card import card
+from fspo.learning.identity import (
+    FINGERPRINTS,
+    PLACES,
+    check_same,
+    fingerprints_of,
+    is_same_place,
+    read_fingerprints,
+)
+from fspo.learning.learned import Learned, save_learned
 from fspo.learning.policy import SETTINGS, reference_logps
+from fspo.places import noted
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainingArguments
@@ -53,11 +64,11 @@ def train(
     from fspo.learning.episodes import EpisodeDataset, collate
     from fspo.learning.trainer import FspoTrainer, ProgressLog, TreeModel
 
-    out = prepare(recipe, resume)
+    preferences = training_data(recipe)
+    out = prepare(recipe, resume, preferences)
     if (out / SETTINGS).is_file():
         say(f"{out}: trained already")
         return out
-    preferences = training_data(recipe)
     model, frozen, tokenizer = policy_and_reference(recipe)
     episodes = (dataset or EpisodeDataset)(preferences, tokenizer, recipe)
     if episodes.left_out:
@@ -88,11 +99,11 @@ def train(
                 recipe.adapter,
                 out / "reference",
                 dirs_exist_ok=True,
-                ignore=shutil.ignore_patterns("reference", "checkpoints"),
+                ignore=shutil.ignore_patterns("reference", "checkpoints", "README.md"),
             )
         if recipe.lora is None:
             tokenizer.save_pretrained(out)
-        finish(trainer, recipe, out)
+        finish(trainer, recipe, out, preferences)
     return out
 
 
@@ -106,6 +117,7 @@ def training_data(recipe: TrainRecipe) -> Preferences:
     from fspo.preferences.reading import load_preferences
     from fspo.preferences.splitting import fewer
 
+    _check_given(recipe, "data")
     every = load_preferences(recipe.data, recipe.drop_ties)
     kept = learned_from(every, recipe.split, recipe.holdout_users, recipe.holdout_prompts)
     return fewer(kept, recipe.users, recipe.preferences_per_user, recipe.seed)
@@ -138,12 +150,18 @@ def run(trainer: Trainer, out: Path, resume: bool) -> None:
     trainer.accelerator.wait_for_everyone()
 
 
-def finish(trainer: Trainer, recipe: TrainRecipe, out: Path) -> None:
-    """Writes the log and the settings beside the weights, and clears the checkpoints away."""
+def finish(trainer: Trainer, recipe: TrainRecipe, out: Path, preferences: Preferences) -> None:
+    """Writes log, card and settings beside the weights, and clears the checkpoints away."""
     log = [line for line in trainer.state.log_history if "loss" in line]
     write_json(out / "training_log.json", log)
+    adapter = Path(recipe.adapter) if recipe.adapter else None
+    shares = (recipe.holdout_users, recipe.holdout_prompts)
+    save_learned(out, Learned.of(preferences, shares), adapter)
+    write_text(out / "README.md", card(recipe, out.resolve().name, preferences, log))
+    settings = recipe.model_dump(exclude={"out", "trainer"})
+    settings |= noted({key: settings[key] for key in PLACES}, out)
     # Last, because it says that the folder is complete.
-    write_json(out / SETTINGS, recipe.model_dump(exclude={"out", "trainer"}))
+    write_json(out / SETTINGS, settings | {"fingerprints": read_fingerprints(out)})
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
@@ -177,30 +195,39 @@ def take_leave() -> None:
         os._exit(0)
 
 
-def prepare(recipe: TrainRecipe, resume: bool) -> Path:
+def _check_given(recipe: TrainRecipe, field: str) -> None:
+    if not getattr(recipe, field):
+        raise FspoError(f"{field}: not given; name it in the recipe or with --{field}")
+
+
+def prepare(recipe: TrainRecipe, resume: bool, preferences: Preferences) -> Path:
     """The output folder, after making sure that it is free or holds this very run."""
-    for field in ("data", "out"):
-        if not getattr(recipe, field):
-            raise FspoError(f"{field}: not given; name it in the recipe or with --{field}")
+    _check_given(recipe, "out")
     out = Path(recipe.out)
     path = out / "recipe.json"
     others = {section for section in ("rat", "vpl") if section != recipe.method}
     mine = recipe.model_dump(mode="json", exclude={"out", *others})
     defaults = type(recipe)().model_dump(mode="json", exclude={"out", *others})
+    now, known = fingerprints_of(recipe, preferences), read_fingerprints(out)
     begun = (out / SETTINGS).is_file() or any((out / "checkpoints").glob("checkpoint-*"))
     if begun and path.is_file():
         # What an older version did not know yet was as it is by default now.
         there = _over(defaults, json.loads(path.read_text(encoding="utf-8")))
-        differing = sorted(k for k in {*mine, *there} - others if mine.get(k) != there.get(k))
+        compared = {*mine, *there} - others - {*PLACES}
+        differing = sorted(k for k in compared if mine.get(k) != there.get(k))
+        if not known:  # by an earlier version
+            differing += [k for k in PLACES if not is_same_place(mine.get(k), there.get(k))]
         if differing:
             key = differing[0]
             raise FspoError(
                 f"{path}: this folder holds a run with other settings ({key}: {there.get(key)!r} "
                 f"there, {mine.get(key)!r} here). Take another --out, or the same settings."
             )
+        check_same(out, known, now, there, mine)
         if not resume:
             raise FspoError(f"{out}: holds this run already; add --resume, or take another --out")
     write_json(path, mine)
+    write_json(out / FINGERPRINTS, now)
     return out
 
 

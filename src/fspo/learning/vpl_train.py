@@ -46,11 +46,11 @@ _READ_AT_ONCE = 64
 def train(recipe: TrainRecipe, resume: bool = False) -> Path:
     """Runs a recipe of method vpl to its end; arguments and faults as `learning.train.train`."""
     _check(recipe)
-    out = prepare(recipe, resume)
+    preferences = training_data(recipe)
+    out = prepare(recipe, resume, preferences)
     if (out / SETTINGS).is_file():
         say(f"{out}: trained already")
         return out
-    preferences = training_data(recipe)
     model, tokenizer = load_model(recipe.model)
     episodes = EpisodeDataset(preferences, tokenizer, recipe)
     if episodes.left_out:
@@ -66,7 +66,7 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
     run(trainer, out, resume)
     if trainer.is_world_process_zero():
         trainer.learner.save(out)
-        finish(trainer, recipe, out)
+        finish(trainer, recipe, out, preferences)
     return out
 
 
