@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 FINGERPRINTS = "fingerprints.json"
 PLACES = ("data", "model", "adapter")  # settings that say where something lies
 
-_WHAT = {"data": "preferences", "model": "model", "adapter": "adapter", "template": "template text"}
+_WHAT = {
+    "data": "other data",
+    "model": "another model",
+    "adapter": "another adapter",
+    "template": "another template",
+}
 
 
 def fingerprints_of(recipe: TrainRecipe, preferences: Preferences) -> dict[str, str]:
@@ -87,7 +92,6 @@ def check_same(
         was, place = there.get(key), here.get(key)
         moved = "" if is_same_place(was, place) else f" (then it was {was!r})"
         raise FspoError(
-            f"{out}: this folder holds a run with another {_WHAT[key]}: what {key} {place!r} holds "
-            f"is not what the run was begun with{moved}. Take another --out, or bring back what "
-            "was there."
+            f"{out}: this folder holds a run on {_WHAT[key]}: {key} {place!r} is not what it was "
+            f"when the run began{moved}. Take another --out, or bring back what was there."
         )
