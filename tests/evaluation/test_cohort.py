@@ -295,7 +295,7 @@ def test_what_a_policy_went_on_from_counts_when_it_is_gone(tmp_path: Path) -> No
     second = policy_of(tmp_path / "second", every, adapter=str(tmp_path / "first"))
     shutil.rmtree(tmp_path / "first")
     for folder in ("second", "moved"):
-        with pytest.raises(FspoError, match="learned from 3 of the 3 users.*Leave them out"):
+        with pytest.raises(FspoError, match=r"learned from 3 of the 3 users.*Leave them out"):
             cohort(every, {"FSPO": second}, EvaluateRecipe(), {"FSPO": tmp_path / folder})
         if folder == "second":
             (tmp_path / "second").rename(tmp_path / "moved")

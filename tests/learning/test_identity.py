@@ -124,8 +124,8 @@ def test_a_changed_adapter_is_another_one(place: Path) -> None:
 
 def test_runs_of_an_earlier_version_are_told_by_their_paths(place: Path) -> None:
     (place / "pol" / "fingerprints.json").unlink()
-    with pytest.raises(FspoError, match="data: 'p.jsonl' there, 'q.jsonl' here"):
-        shutil.copy("p.jsonl", "q.jsonl")
+    shutil.copy("p.jsonl", "q.jsonl")
+    with pytest.raises(FspoError, match=r"data: 'p\.jsonl' there, 'q\.jsonl' here"):
         train(recipe("pol", data="q.jsonl"), resume=True)
     assert train(recipe("pol", data="./p.jsonl"), resume=True) == Path("pol")
 
@@ -234,8 +234,8 @@ def test_the_card_is_written_and_tells_no_place_on_this_machine(place: Path) -> 
         text = (place / folder / "README.md").read_text()
         assert "More Information Needed" not in text
         assert str(place.parent) not in text
-        for told in (f"# {folder}", "Base model: a model in a local folder, tiny", "`fspo.json`",
-                     "Pairs told rightly", "--policy FOLDER", "episodes of up to 2 shots"):  # fmt: skip
+        for told in (f"# {folder}", "Base model: a model in a local folder, tiny",
+                     "`fspo.json`", "Pairs told rightly", "--policy FOLDER", "up to 2 shots"):  # fmt: skip
             assert told in text
     assert "p.jsonl, 20 preferences of 4 users." in (place / "pol" / "README.md").read_text()
     assert "all weights" in (place / "whole" / "README.md").read_text()
