@@ -87,11 +87,9 @@ def _linear_modules(model: Any) -> list[str]:
 
 
 def _adapter_to_go_on_with(model: Any, recipe: TrainRecipe) -> Any:
-    from peft import PeftModel
+    from fspo.pretrained import with_adapter
 
     adapter = Path(str(recipe.adapter))
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise FspoError(f"adapter: {adapter}: holds no LoRA adapter (adapter_model.safetensors)")
     if (adapter / SETTINGS).is_file():
         there = read_settings(adapter)
         for key in ("model", "template"):
@@ -100,8 +98,4 @@ def _adapter_to_go_on_with(model: Any, recipe: TrainRecipe) -> Any:
                     f"adapter: {adapter}: was trained with {key}: {there[key]}, and this run has "
                     f"{key}: {getattr(recipe, key)}. Give the same {key}, or another adapter."
                 )
-    try:
-        return PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise FspoError(f"adapter: {adapter}: does not fit the model: {first}") from error
+    return with_adapter(model, adapter, is_trainable=True)
