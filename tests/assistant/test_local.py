@@ -287,6 +287,9 @@ def test_what_does_not_fit_is_named_with_its_numbers(rat: Path) -> None:
             backend.reply(person, long, Sampling())
     with pytest.raises(FspoError, match="4096"):
         backend.plain(long, Sampling())
+    for ask in (lambda m: backend.reply(ADA, m, GREEDY), lambda m: backend.plain(m, GREEDY)):
+        with pytest.raises(FspoError, match=r"1000000 characters; .* holds at most 36864"):
+            ask(asked("\n" * 10**6))  # before it is made into tokens
     with pytest.raises(FspoError, match="max_tokens is 0"):
         backend.reply(ADA, asked(), Sampling(max_tokens=0))
     huge = Person("huge", [Preference("q", "x" * 5000, "y")], "aye")

@@ -72,6 +72,7 @@ class LocalBackend:
         self._describes = policy.settings.get("method") == "rat"
         self._turns = Turns()
         self._prefixes = Prefixes(cache_bytes)
+        self._longest_token = max(map(len, policy.tokenizer.get_vocab()))
         # Whether special tokens in a text are read as such is a state of the tokenizer: two threads
         # with one would read each other's way. The policy's own is used in the model's turns,
         # this one behind its own, and the steppers' only decodes.
@@ -89,6 +90,7 @@ class LocalBackend:
             FspoError: if the conversation does not fit the model's window, or a role is unknown.
         """
         question = as_question(messages)
+        self._check_letters(question)
         with self._reading:
             context = self._context(person, question, sampling.max_tokens)
         return self._personal.reply(context, sampling)
@@ -103,6 +105,7 @@ class LocalBackend:
         from fspo.llm.local import LocalModel
 
         check_messages(messages)
+        self._check_letters(*(message["content"] for message in messages))
         with self._reading:
             tokens = LocalModel(self._policy.model, self._tokenizer).tokens(messages)
         self._check_window(len(tokens), sampling.max_tokens)
@@ -252,6 +255,16 @@ class LocalBackend:
         from fspo.learning.growing import Reader
 
         return len(Reader(self._tokenizer).texts([text])[0])
+
+    def _check_letters(self, *texts: str) -> None:
+        """Refuses what cannot fit by its letters alone, before anything reads it."""
+        letters = sum(map(len, texts))
+        most = self._tokenizer.model_max_length * self._longest_token
+        if letters > most:
+            raise FspoError(
+                f"the conversation has {letters} characters; the model's window holds at most "
+                f"{most}. Shorten it."
+            )
 
     def _check_window(self, read: int, room: int) -> None:
         window = self._tokenizer.model_max_length

@@ -31,7 +31,7 @@ MIN_WORDS = 3
 MIN_DIFFERENT_WORDS = 0.4  # of all words; what a model writes that is caught in a loop has fewer
 
 REFUSAL = re.compile(r"(i'm|i am) sorry, (but )?(i|as)\b|i (can't|cannot) |as an ai\b", re.I)
-_SENTENCES = re.compile(r".*[.!?…][\"'”’)]*", re.S)
+_SENTENCES = re.compile(r"\A.*[.!?…][\"'”’)]*", re.S)
 _MARKDOWN = " *_#`>"
 _QUOTES = "\"'“”‘’"
 
