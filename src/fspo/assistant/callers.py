@@ -6,15 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from fspo.assistant.keys import NOBODY_ELSE, Caller, caller_of, has_keys, key_id
+from fspo.assistant.keys import NOBODY_ELSE, ROOM, Caller, caller_of, has_keys
 from fspo.web.database import Database
-from fspo.web.sessions import csrf_fits, signed_in
+from fspo.web.sessions import csrf_fits, digest, signed_in
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
 COOKIE = "fspo_session"
-ROOM = "assistant"
 ME = "me"  # the user where nobody is named
 
 
@@ -53,8 +52,7 @@ class Callers:
     def _caller(self, request: Request) -> Caller:
         kind, _, key = request.headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and has_keys(self.database):
-            number = key_id(self.database, key.strip())
-            found = caller_of(self.database, number) if number is not None else None
+            found = caller_of(self.database, digest(key.strip()))
             if found is None:
                 raise Refused(401, "this API key is not known here", "invalid_api_key")
             return found
@@ -73,7 +71,7 @@ class Callers:
     def _signed_in(self, token: str) -> Caller | None:
         """Whoever holds this cookie: on the page, a key that speaks for many is one user's."""
         subject = signed_in(self.database, ROOM, token)
-        found = caller_of(self.database, int(subject)) if subject else None
+        found = caller_of(self.database, subject) if subject else None
         return replace(found, user=found.user or ME) if found else None
 
 
