@@ -59,3 +59,37 @@ def test_revoking_a_key_ends_its_sign_ins_and_no_others(database: Database) -> N
     assert [own_page(client) for client in anns] == ["", "", ""]
     assert own_page(bob).startswith("bob")
     assert browser(database).post("/login", data={"key": key}).status_code == 401
+
+
+def statuses(client: TestClient, **headers: str) -> set[int]:
+    """What each way to read somebody's texts, or to write them, is answered with."""
+    asked = {"model": "fspo", "messages": [{"role": "user", "content": "q"}], "user": "u"}
+    own = {**headers}
+    return {
+        client.get("/v1/models", headers=own).status_code,
+        client.get("/v1/profile", headers=own).status_code,
+        client.get("/v1/preferences?user=u", headers=own).status_code,
+        client.post("/v1/preferences", json=CHOICE, headers=own).status_code,
+        client.post("/v1/chat/completions", json=asked, headers=own).status_code,
+        client.delete("/v1/profile?user=u", headers=own).status_code,
+    }
+
+
+@pytest.mark.parametrize("began_with_one", [True, False])
+def test_revoking_the_last_key_opens_nothing(database: Database, began_with_one: bool) -> None:
+    key = add_key(database, "k") if began_with_one else ""
+    client = browser(database)
+    assert statuses(client) == ({401} if began_with_one else {200})
+    key = key or add_key(database, "k")
+    assert statuses(client, Authorization=f"Bearer {key}") & {200}
+    revoke_key(database, "k")
+    elsewhere = {"Host": "evil.example", "Origin": "http://evil.example"}
+    ways = [{}, {"Authorization": f"Bearer {key}"}, {"Authorization": "Bearer x"}]
+    for headers in ways + ([elsewhere] if began_with_one else []):
+        assert statuses(client, **headers) == {401}
+    assert own_page(client) == ""
+
+
+def test_a_key_that_is_revoked_while_the_model_loads_opens_nothing(database: Database) -> None:
+    app = create_app(PretendBackend(), database, needs_keys=True)
+    assert statuses(TestClient(app, "http://203.0.113.1")) == {401}
