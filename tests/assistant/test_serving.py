@@ -114,9 +114,11 @@ def test_the_log_holds_no_texts_names_or_keys(tmp_path: Path) -> None:
         assert text not in log
 
 
-def test_others_are_not_served_without_keys(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reach", [["--host", "0.0.0.0"], ["--behind-proxy"]])
+def test_others_are_not_served_without_keys(tmp_path: Path, reach: list[str]) -> None:
     database = tmp_path / "a.db"
-    refused = fspo("serve", *NO_MODEL, "--database", database, "--host", "0.0.0.0")
+    refused = fspo("serve", *NO_MODEL, "--database", database, *reach)
+    assert reach[0] in refused.stderr
     assert refused.returncode == 2
     assert "no key is set" in refused.stderr
     assert refused.stderr.count("\n") == 1

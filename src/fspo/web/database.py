@@ -21,6 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from fspo.errors import FspoError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+NEVER_AGAIN = {"sqlite_autoincrement": True}  # an id that became free is not given again
 _ONE_AT_A_TIME = 7_359_213  # the number of the advisory lock under which PostgreSQL is migrated
 
 
@@ -139,7 +140,7 @@ def _migrate(engine: Engine, shown: str) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    with engine.execution_options(writes=True).begin() as connection:
+    with _aside(engine) as connection, connection.begin():
         if engine.dialect.name == "postgresql":  # two servers may start at the same time
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _ONE_AT_A_TIME})
         config.attributes["connection"] = connection
@@ -150,3 +151,21 @@ def _migrate(engine: Engine, shown: str) -> None:
                 f"--database {shown}: was written by a newer version of fspo ({error}). "
                 "Update fspo, or take another database."
             ) from error
+
+
+@contextmanager
+def _aside(engine: Engine) -> Iterator[Connection]:
+    """A connection on which SQLite's tables can be built anew.
+
+    To drop a table is to delete its rows, and whatever refers to them would go, too.
+    """
+    with engine.execution_options(writes=True).connect() as connection:
+        raw: Any = connection.connection.driver_connection
+        if engine.dialect.name != "sqlite":
+            yield connection
+            return
+        raw.execute("PRAGMA foreign_keys=OFF")
+        try:
+            yield connection
+        finally:
+            raw.execute("PRAGMA foreign_keys=ON")
