@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -43,7 +45,15 @@ def create_app(
         requests_a_minute: of one address, at most.
         needs_keys: serve nobody without a key, even if the last one was revoked by now.
     """
-    app = FastAPI(title="fspo", version=__version__, docs_url=None, redoc_url=None)
+
+    @asynccontextmanager
+    async def running(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(database.close)  # a signal that ended the server ends it for good
+
+    app = FastAPI(
+        title="fspo", version=__version__, lifespan=running, docs_url=None, redoc_url=None
+    )
     callers = Callers(database, needs_keys)
     assistant = api.Assistant(
         backend,

@@ -105,7 +105,10 @@ def chat(
     backend = _backend(policy, server, server_model, False, 1024)
     ours = policy is None and server is None
     sampling = _sampling(max_tokens, ours)
-    Conversation(backend, profiles, user, _pairs(pairs, ours), sampling).run()
+    try:
+        Conversation(backend, profiles, user, _pairs(pairs, ours), sampling).run()
+    finally:
+        opened.close()
 
 
 @keys_app.command("add")
@@ -141,6 +144,7 @@ def revoke(name: str, database: Where = DATABASE) -> None:
     from fspo.assistant.keys import revoke_key
 
     revoke_key(opened, name)
+    opened.close()
 
 
 def _open(database: str) -> Database:

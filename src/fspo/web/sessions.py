@@ -8,7 +8,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import String, delete
+from sqlalchemy import String, delete, exists, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from fspo.web.database import Base, Database, Moment, now
@@ -68,7 +68,9 @@ def sign_in(database: Database, room: str, subject: str, hours: float) -> str:
     """
     token = new_token()
     with database.writing() as session:
-        session.execute(delete(SignedIn).where(SignedIn.expires < now()))
+        ended = SignedIn.expires < now()
+        if session.scalar(select(exists().where(ended))):  # nothing is erased for nothing
+            session.execute(delete(SignedIn).where(ended))
         session.add(
             SignedIn(
                 token=digest(token),
