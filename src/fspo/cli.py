@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 import warnings
@@ -9,14 +11,58 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from fspo import faults
 from fspo.assistant import commands as assistant
 from fspo.errors import FspoError
-from fspo.flags import AsJson, Quiet, Seed, hush, show
+from fspo.flags import MOST_SEED, AsJson, Quiet, Seed, hush, show
 from fspo.preferences import commands as preferences
 from fspo.study.commands import study_app
 
+
+class _Commands(TyperGroup):
+    """Runs a command, and turns whatever it raises into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command here, since typer takes the EOFError of an empty file for Ctrl-D."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except (Exception, KeyboardInterrupt) as error:
+            # typer's own: wrong usage, an exit code, or Ctrl-D at a question; and a closed pipe
+            if hasattr(error, "exit_code") or isinstance(error, typer.Abort) or _gone(error):
+                raise
+            code = faults.tell(error)
+            _let_go_of_stdout()
+            raise typer.Exit(code) from error
+
+
+def _gone(error: BaseException) -> bool:
+    """Whether nobody reads what is printed any more, as behind `| head`."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def _let_go_of_stdout() -> None:
+    """Lets Python end in silence where standard output cannot be written (a full disk)."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Few-shot preference optimization: a model that learns from a handful of choices how "
     "a person likes to be answered.",
     no_args_is_help=True,
@@ -45,16 +91,10 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     # PyTorch takes large tensors in huge pages, and gives them back whole: a sixth less memory.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    try:
-        app()
-    except FspoError as error:
-        _complain(str(error))
-        sys.exit(2)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _complain(f"{error.filename}: {error.strerror}")
-        sys.exit(2)
+    # Letters that a terminal does not know are written as their codes.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+    app()
 
 
 @app.callback(invoke_without_command=True)
@@ -239,7 +279,7 @@ def audit(
 def paper(
     table: Annotated[str, typer.Argument(help="reviews, elix or roleplay; or a recipe's path.")],
     out: Annotated[Path, typer.Option(help="Folder for data, policies, results and the table.")],
-    seed: Annotated[int, typer.Option(help="The first seed.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="The first seed.", min=0, max=MOST_SEED)] = 0,
     seeds: Annotated[int, typer.Option(help="How many: each has its own users.", min=1)] = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -303,7 +343,3 @@ app.add_typer(study_app, name="study")
 app.command("import")(preferences.import_)
 app.command()(preferences.push)
 app.add_typer(preferences.data_app, name="data")
-
-
-def _complain(message: str) -> None:
-    print(f"fspo: {' '.join(message.split())}", file=sys.stderr)

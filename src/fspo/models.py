@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from fspo import pretrained
 from fspo.console import say
 from fspo.errors import FspoError
-from fspo.files import replacing_folder
+from fspo.files import clear_cache, replacing_folder
 from fspo.pretrained import from_pretrained, with_adapter
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ def embedded_model(cache: Path | None = None) -> Path:
 
     cache = cache or Path(os.environ.get("FSPO_CACHE") or user_cache_path("fspo"))
     folder = cache / "models" / EMBEDDED
+    clear_cache(folder)
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from fspo.errors import FspoError
 
+MOST_SEED = 2**32 - 1  # what the generators of numpy and torch take
 RECIPES = Path(__file__).parent / "recipes"
 DEMO_RECIPE = RECIPES / "demo.yaml"
 
@@ -137,7 +138,7 @@ class TrainRecipe(Section):
     max_grad_norm: float = Field(1.0, gt=0)
     log_every: int = Field(5, ge=1, description="optimizer steps between lines of the log")
     save_every: int = Field(20, ge=1, description="optimizer steps between checkpoints")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MOST_SEED)
     trainer: dict[str, Any] = Field(
         default_factory=dict, description="further transformers.TrainingArguments, as they are"
     )
@@ -246,7 +247,7 @@ class PersonalRecipe(Section):
     steps: int = Field(8, ge=1, description="gradient steps, each on all of the shots")
     learning_rate: float = Field(1e-3, gt=0)
     lora: Lora = Field(Lora(), description="the new adapter")
-    seed: int = Field(0, ge=0, description="of the new adapter")
+    seed: int = Field(0, ge=0, le=MOST_SEED, description="of the new adapter")
 
 
 class EvaluateRecipe(Section):
