@@ -1,0 +1,67 @@
+"""Reads text files that people wrote: questions, recipes, tables.
+
+All in one manner: UTF-8, with or without the mark (U+FEFF) that some editors put first, and with
+any of the three ends of a line. A line ends there alone: U+2028, U+0085 and their like stand in
+the middle of sentences that were copied from elsewhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fspo.errors import FspoError
+
+
+def read_text(path: Path) -> str:
+    """Reads a whole file, with a line feed at the end of each line.
+
+    Raises:
+        FspoError: naming the file, and the line that is not UTF-8 or holds a NUL.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise FspoError(f"{path}: cannot be read ({error.strerror or error})") from error
+    text = decode(data, str(path)).replace("\r\n", "\n").replace("\r", "\n")
+    if "\0" in text:
+        raise FspoError(
+            f"{path}: line {line_of(text, text.index(chr(0)))}: holds a NUL character; "
+            "remove it, or save the file as UTF-8"
+        )
+    return text
+
+
+def read_lines(path: Path) -> list[str]:
+    """Reads a file's lines, without their ends, and without the blank ones.
+
+    Raises:
+        FspoError: as `read_text`.
+    """
+    return [line for line in read_text(path).split("\n") if line.strip()]
+
+
+def decode(data: bytes, place: str, first: int | None = 1) -> str:
+    """Decodes UTF-8, without the mark before it.
+
+    Args:
+        data: the bytes.
+        place: where they are from, such as the file's name.
+        first: the number of their first line; None if `place` names the line already.
+
+    Raises:
+        FspoError: naming `place` and the line, if these are not UTF-8.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = "" if first is None else f"line {first + data.count(10, 0, error.start)}: "
+        half = data[error.start] == 0xED and data[error.start + 1 : error.start + 2] >= b"\xa0"
+        fault = "holds half a character (a lone surrogate)" if half else "invalid UTF-8"
+        raise FspoError(
+            f"{place}: {line}{fault} at byte {error.start}; save the file as UTF-8"
+        ) from error
+
+
+def line_of(text: str, place: int) -> int:
+    """Returns the number of the line, from 1, on which a place in a text is."""
+    return text.count("\n", 0, place) + 1
