@@ -17,16 +17,17 @@ def read_text(path: Path) -> str:
 
     Raises:
         FspoError: naming the file, and the line that is not UTF-8 or holds a NUL.
+        OSError: if there is no such file, or it may not be read; the caller knows what it is for.
     """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise FspoError(f"{path}: cannot be read ({error.strerror or error})") from error
-    text = decode(data, str(path)).replace("\r\n", "\n").replace("\r", "\n")
+        text = decode(path.read_bytes(), "")
+    except FspoError as error:
+        raise FspoError(f"{path}: is not UTF-8 and cannot be read: {error}") from error
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text:
+        line = line_of(text, text.index("\0"))
         raise FspoError(
-            f"{path}: line {line_of(text, text.index(chr(0)))}: holds a NUL character; "
-            "remove it, or save the file as UTF-8"
+            f"{path}: line {line}: holds a NUL character; remove it, or save the file as UTF-8"
         )
     return text
 
@@ -45,7 +46,7 @@ def decode(data: bytes, place: str, first: int | None = 1) -> str:
 
     Args:
         data: the bytes.
-        place: where they are from, such as the file's name.
+        place: where they are from, such as "x.csv: "; it stands before the message.
         first: the number of their first line; None if `place` names the line already.
 
     Raises:
@@ -54,11 +55,13 @@ def decode(data: bytes, place: str, first: int | None = 1) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = "" if first is None else f"line {first + data.count(10, 0, error.start)}: "
-        half = data[error.start] == 0xED and data[error.start + 1 : error.start + 2] >= b"\xa0"
-        fault = "holds half a character (a lone surrogate)" if half else "invalid UTF-8"
+        begin = error.object[: error.start]  # without the mark
+        line = "" if first is None else f"line {first + begin.count(10)}: "
+        byte = len(begin) - (begin.rfind(b"\n") + 1)
+        half = b"\xed\xa0" <= error.object[error.start : error.start + 2] <= b"\xed\xbf"
+        hint = ", which holds half a character (a lone surrogate)" if half else ""
         raise FspoError(
-            f"{place}: {line}{fault} at byte {error.start}; save the file as UTF-8"
+            f"{place}{line}invalid UTF-8 at byte {byte}{hint}; save the file as UTF-8"
         ) from error
 
 
