@@ -26,7 +26,7 @@ from fspo.evaluation.stacking import stacks
 from fspo.evaluation.winrate import write_answers
 from fspo.files import write_json
 from fspo.methods.method import Task
-from fspo.preferences.records import Preferences
+from fspo.preferences.records import Preferences, plain_text
 
 if TYPE_CHECKING:
     from fspo.evaluation.judges import Judge
@@ -236,12 +236,16 @@ def _baselines(recipe: EvaluateRecipe, people: Cohort, judge: Judge | None) -> S
 
 def _tasks(people: Cohort, users: Sequence[str], recipe: EvaluateRecipe, seed: int) -> list[Task]:
     """For each user some shots, the same draw for everybody, and prompts that are not in them."""
-    asked = people.about or _prompts(people.test)
+    asked = people.about or {p.prompt for _, p in people.test}
+    spelled: dict[str, str] = {}
+    for prompt in sorted(asked):
+        spelled.setdefault(plain_text(prompt), prompt)
     order = sorted(people.test.by_user)
     tasks = []
     for user in users:
         drawn = people.test.draw(user, recipe.shots + 1, [seed, 0]).preferences[: recipe.shots]
-        others = sorted(asked - {shot.prompt for shot in drawn})
+        shown = {shot.plain[0] for shot in drawn}
+        others = [prompt for plain, prompt in spelled.items() if plain not in shown]
         shuffled = np.random.default_rng([seed, order.index(user)]).permutation(len(others))
         prompts = [others[index] for index in shuffled[: recipe.prompts_per_user]]
         tasks.append(Task(people.test.users[user], drawn, prompts))

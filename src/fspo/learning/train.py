@@ -104,9 +104,12 @@ def training_data(recipe: TrainRecipe) -> Preferences:
     """
     from fspo.learning.episodes import learned_from
     from fspo.preferences.reading import load_preferences
-    from fspo.preferences.splitting import fewer
+    from fspo.preferences.splitting import fewer, in_no_split
 
     every = load_preferences(recipe.data, recipe.drop_ties)
+    if not recipe.holdout_users:
+        for told in in_no_split(every.users.values(), recipe.split):
+            say(f"{every.source}: {told}")
     kept = learned_from(every, recipe.split, recipe.holdout_users, recipe.holdout_prompts)
     return fewer(kept, recipe.users, recipe.preferences_per_user, recipe.seed)
 
