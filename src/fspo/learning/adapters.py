@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fspo.errors import FspoError
 from fspo.learning.policy import SETTINGS, add_reference, read_settings
+from fspo.learning.weights import check_adapter
 
 if TYPE_CHECKING:
     from fspo.recipe import TrainRecipe
@@ -101,7 +102,9 @@ def _adapter_to_go_on_with(model: Any, recipe: TrainRecipe) -> Any:
                     f"{key}: {getattr(recipe, key)}. Give the same {key}, or another adapter."
                 )
     try:
-        return PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
+        adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         first = str(error).strip().partition("\n")[0]
         raise FspoError(f"adapter: {adapter}: does not fit the model: {first}") from error
+    check_adapter(adapted, adapter)
+    return adapted
