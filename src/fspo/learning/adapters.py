@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fspo.errors import FspoError
 from fspo.learning.policy import SETTINGS, add_reference, read_settings
+from fspo.learning.weights import check_resumable
 
 if TYPE_CHECKING:
     from fspo.recipe import TrainRecipe
@@ -98,4 +99,6 @@ def _adapter_to_go_on_with(model: Any, recipe: TrainRecipe) -> Any:
                     f"adapter: {adapter}: was trained with {key}: {there[key]}, and this run has "
                     f"{key}: {getattr(recipe, key)}. Give the same {key}, or another adapter."
                 )
-    return with_adapter(model, adapter, is_trainable=True)
+    adapted = with_adapter(model, adapter, is_trainable=True)
+    check_resumable(adapted, adapter)
+    return adapted
