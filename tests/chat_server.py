@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from math import log
 
+TRUE, ABSENT = object(), object()
 REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found"}
 
 
@@ -28,7 +29,8 @@ class ChatServer:
     Attributes:
         latency: seconds until an answer.
         faults: what every n-th request gets instead of an answer, in turn: "429", "500", "drop",
-            "hang", "html", "shape" or "json".
+            "hang", "html", "shape", "choiceless" or
+            "json".
         every: n.
         key: requests with another key are refused.
         port: where it listens; 0 for any.
@@ -36,6 +38,7 @@ class ChatServer:
         refuses: settings that it does not know.
         text: what it answers to messages and a seed.
         share: the probability of A against B, where log-probs are wanted.
+        usage: what stands in the place of `usage`: TRUE for what was used, ABSENT for nothing.
     """
 
     latency: float = 0.0
@@ -47,6 +50,7 @@ class ChatServer:
     refuses: tuple[str, ...] = ()
     text: Callable[[list[dict], int], str] = expected
     share: Callable[[list[dict]], float] = lambda messages: 7 / 9
+    usage: object = TRUE
     answered: Counter = field(default_factory=Counter)  # by content
     requests: int = 0
     busy: int = 0
@@ -169,6 +173,10 @@ class ChatServer:
             "created": 0,
             "model": body["model"],
             "choices": [choice | {"message": message}],
-            "usage": usage,
+            "usage": usage if self.usage is TRUE else self.usage,
         }
+        if self.usage is ABSENT:
+            del whole["usage"]
+        if fault == "choiceless":
+            whole["choices"] = []
         return 200, json.dumps(whole), kind

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 import warnings
@@ -9,14 +11,58 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from fspo import faults
 from fspo.assistant import commands as assistant
 from fspo.errors import FspoError
-from fspo.flags import AsJson, Quiet, Seed, hush, show
+from fspo.flags import MOST_SEED, AsJson, Quiet, Seed, hush, show
 from fspo.preferences import commands as preferences
 from fspo.study.commands import study_app
 
+
+class _Commands(TyperGroup):
+    """Runs a command, and turns whatever it raises into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command here, since typer takes the EOFError of an empty file for Ctrl-D."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except (Exception, KeyboardInterrupt) as error:
+            # typer's own: wrong usage, an exit code, or Ctrl-D at a question; and a closed pipe
+            if hasattr(error, "exit_code") or isinstance(error, typer.Abort) or _gone(error):
+                raise
+            code = faults.tell(error)
+            _let_go_of_stdout()
+            raise typer.Exit(code) from error
+
+
+def _gone(error: BaseException) -> bool:
+    """Whether nobody reads what is printed any more, as behind `| head`."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def _let_go_of_stdout() -> None:
+    """Lets Python end in silence where standard output cannot be written (a full disk)."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Few-shot preference optimization: a model that learns from a handful of choices how "
     "a person likes to be answered.",
     no_args_is_help=True,
@@ -45,16 +91,10 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     # PyTorch takes large tensors in huge pages, and gives them back whole: a sixth less memory.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    try:
-        app()
-    except FspoError as error:
-        _complain(str(error))
-        sys.exit(2)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _complain(f"{error.filename}: {error.strerror}")
-        sys.exit(2)
+    # Letters that a terminal does not know are written as their codes.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+    app()
 
 
 @app.callback(invoke_without_command=True)
@@ -108,7 +148,8 @@ def synthesize(
         if engine != "local" or any(x is not None for x in (labeller, questions, budget, preview)):
             raise FspoError(
                 "reviews without a recipe are the demo's: its flags are --model, --titles, --users "
-                "and --preferences-per-user. For the others give --recipe recipes/reviews.yaml."
+                "and --preferences-per-user. For the others add --recipe reviews, which "
+                "makes them as other domains are made."
             )
         from fspo.synthesis.run import run_reviews
 
@@ -194,6 +235,9 @@ def evaluate(
     stacked: Annotated[
         bool, typer.Option("--stacked", help="The baselines together, too, and with each policy.")
     ] = False,
+    trust_domain: Annotated[
+        bool, typer.Option("--trust-domain", help="Run the Python of a judge file's domain.")
+    ] = False,
     shots: int | None = None,
     users: int | None = None,
     seed: Seed = 0,
@@ -209,7 +253,8 @@ def evaluate(
     given: dict[str, Any] = {key: value for key, value in locals().items() if key in keys}
     given |= {"baselines": baseline or None, "methods": method or None}
     given |= {"mirrored": mirrored or None, "stacked": stacked or None}
-    results = run(data, policy, out, read_recipe(EvaluateRecipe, recipe, given), seed)
+    settings = read_recipe(EvaluateRecipe, recipe, given)
+    results = run(data, policy, out, settings, seed, trust_domain)
     show(results, as_json, out / "results.json")
 
 
@@ -239,7 +284,7 @@ def audit(
 def paper(
     table: Annotated[str, typer.Argument(help="reviews, elix or roleplay; or a recipe's path.")],
     out: Annotated[Path, typer.Option(help="Folder for data, policies, results and the table.")],
-    seed: Annotated[int, typer.Option(help="The first seed.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="The first seed.", min=0, max=MOST_SEED)] = 0,
     seeds: Annotated[int, typer.Option(help="How many: each has its own users.", min=1)] = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -271,7 +316,7 @@ def rank(
     preferences: Annotated[Path, typer.Option(help="The user's preferences: a file or folder.")],
     prompt: Annotated[str, typer.Option(help="What was asked.")],
     answer: Annotated[list[str], typer.Option(help="A candidate; give two or more.")],
-    policy: Annotated[Path, typer.Option(help="The folder that `fspo train` wrote.")],
+    policy: Annotated[str, typer.Option(help="What `fspo train` wrote, or NAME=FOLDER.")],
     user: Annotated[Text, typer.Option(help="Whose preferences, where there are several.")] = None,
     shots: Annotated[int | None, typer.Option(help="How many preferences to read.")] = None,
     mirrored: Mirroring = False,
@@ -303,7 +348,3 @@ app.add_typer(study_app, name="study")
 app.command("import")(preferences.import_)
 app.command()(preferences.push)
 app.add_typer(preferences.data_app, name="data")
-
-
-def _complain(message: str) -> None:
-    print(f"fspo: {' '.join(message.split())}", file=sys.stderr)

@@ -97,6 +97,19 @@ def of_model(name: str) -> str:
     return of_parts("hub", _commit_of(name))
 
 
+def of_model_folder(name: str) -> str:
+    """Returns the fingerprint of a model in a folder, whose content may change under its name.
+
+    Empty for the embedded model, which does not, and for what is not on this disk.
+
+    Raises:
+        FspoError: as `of_model`.
+    """
+    from fspo.models import EMBEDDED
+
+    return of_model(name) if name != EMBEDDED and Path(name).is_dir() else ""
+
+
 def _commit_of(name: str) -> str:
     from transformers.utils.hub import cached_file, extract_commit_hash
 

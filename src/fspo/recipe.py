@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fspo.errors import FspoError
+from fspo.errors import FspoError, cut, excerpt
+from fspo.yaml_files import read_yaml
 
+MOST_SEED = 2**32 - 1  # what the generators of numpy and torch take
 RECIPES = Path(__file__).parent / "recipes"
 DEMO_RECIPE = RECIPES / "demo.yaml"
 
@@ -137,7 +138,7 @@ class TrainRecipe(Section):
     max_grad_norm: float = Field(1.0, gt=0)
     log_every: int = Field(5, ge=1, description="optimizer steps between lines of the log")
     save_every: int = Field(20, ge=1, description="optimizer steps between checkpoints")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MOST_SEED)
     trainer: dict[str, Any] = Field(
         default_factory=dict, description="further transformers.TrainingArguments, as they are"
     )
@@ -246,7 +247,7 @@ class PersonalRecipe(Section):
     steps: int = Field(8, ge=1, description="gradient steps, each on all of the shots")
     learning_rate: float = Field(1e-3, gt=0)
     lora: Lora = Field(Lora(), description="the new adapter")
-    seed: int = Field(0, ge=0, description="of the new adapter")
+    seed: int = Field(0, ge=0, le=MOST_SEED, description="of the new adapter")
 
 
 class EvaluateRecipe(Section):
@@ -305,13 +306,27 @@ class DemoRecipe(Section):
 
 R = TypeVar("R", bound=Section)
 
+_FAULTS = 10  # that a message names; a long list of the wrong kind has one for each of its values
+
+
+def recipe_file(path: Path) -> Path:
+    """Returns where a recipe is: the file of that path, or else one of those that come with fspo.
+
+    `recipes/NAME.yaml`, `NAME.yaml` and `NAME` are found from any folder. A path that is neither
+    stays as it is.
+    """
+    if path.is_file() or path.is_absolute() or ".." in path.parts:
+        return path
+    own = RECIPES.joinpath(*path.parts[path.parts[:1] == ("recipes",) :])
+    return next((p for p in (own, Path(f"{own}.yaml")) if p.is_file()), path)
+
 
 def read_recipe(kind: type[R], path: Path | None, overrides: Mapping[str, Any]) -> R:
     """Reads a recipe from YAML and puts what was given on the command line over it.
 
     Args:
         kind: which recipe it is.
-        path: a YAML file, or None for the defaults.
+        path: a YAML file, or the name of one of ours (`recipe_file`), or None for the defaults.
         overrides: settings that win over the file's; None means not given.
 
     Raises:
@@ -319,26 +334,29 @@ def read_recipe(kind: type[R], path: Path | None, overrides: Mapping[str, Any]) 
     """
     settings: Any = {}
     if path is not None:
+        path = recipe_file(path)
         try:
-            settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError) as error:
-            raise FspoError(f"{path}: the recipe cannot be read: {error}") from error
-        except yaml.YAMLError as error:
-            raise FspoError(f"{path}: this is not YAML: {' '.join(str(error).split())}") from error
+            settings = read_yaml(path) or {}
+        except OSError as error:
+            reason = error.strerror or error
+            raise FspoError(f"{path}: the recipe cannot be read: {reason}") from error
         if not isinstance(settings, dict):
             raise FspoError(f"{path}: a recipe is a list of `key: value` lines")
     settings |= {key: value for key, value in overrides.items() if value is not None}
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        faults = "; ".join(_explain(kind, dict(fault)) for fault in error.errors())
-        raise FspoError(f"{path or 'settings'}: {faults}") from error
+        faults = error.errors(include_url=False)
+        told = [_explain(kind, dict(fault)) for fault in faults[:_FAULTS]]
+        more = [f"and {len(faults) - _FAULTS} more"] if len(faults) > _FAULTS else []
+        raise FspoError(f"{path or 'settings'}: {'; '.join(told + more)}") from error
 
 
 def _explain(kind: type[Section], fault: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in fault["loc"])
+    where = cut(".".join(str(part) for part in fault["loc"]), 100)
     if fault["type"] != "extra_forbidden":
-        return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]} (it is {fault['input']!r})"
+        message = cut(f"{fault['msg'][0].lower()}{fault['msg'][1:]}")
+        return f"{where}: {message} (it is {excerpt(fault['input'])}{_quotes(fault)})"
     section: Any = kind
     for part in fault["loc"][:-1]:  # places in lists and keys of dictionaries are no fields
         if part in section.model_fields:
@@ -347,6 +365,15 @@ def _explain(kind: type[Section], fault: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(known)}"
     return f"unknown key {where!r}; {hint}"
+
+
+def _quotes(fault: Mapping[str, Any]) -> str:
+    """What to do about a text without quotes that YAML takes for something else."""
+    if fault["type"] != "string_type" or isinstance(fault["input"], list | dict):
+        return ""
+    if isinstance(fault["input"], bool):
+        return ", as YAML reads yes, no, on and off; put it in quotes if it is text"
+    return "; put it in quotes if it is text"
 
 
 def _section_in(annotation: Any) -> type[Section] | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -287,6 +289,9 @@ def test_what_does_not_fit_is_named_with_its_numbers(rat: Path) -> None:
             backend.reply(person, long, Sampling())
     with pytest.raises(FspoError, match="4096"):
         backend.plain(long, Sampling())
+    for ask in (lambda m: backend.reply(ADA, m, GREEDY), lambda m: backend.plain(m, GREEDY)):
+        with pytest.raises(FspoError, match=r"1000000 characters; .* holds at most 36864"):
+            ask(asked("\n" * 10**6))  # before it is made into tokens
     with pytest.raises(FspoError, match="max_tokens is 0"):
         backend.reply(ADA, asked(), Sampling(max_tokens=0))
     huge = Person("huge", [Preference("q", "x" * 5000, "y")], "aye")
@@ -437,3 +442,76 @@ def test_other_kinds_are_refused(fspo: Path, tmp_path: Path) -> None:
             LocalBackend(str(tmp_path))
     with pytest.raises(FspoError, match="cannot be loaded"):
         LocalBackend(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("kind", ["chain", "paper", "rat", "tight"])
+def test_many_answers_are_ranked_in_groups_as_in_one_tree(
+    policy: Callable[..., Path], rat: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = rat if kind == "rat" else policy(f"fspo-{kind.replace('tight', 'chain')}",
+                                              template=kind.replace("tight", "chain"))  # fmt: skip
+    backend = LocalBackend(str(folder))
+    person = replace(BO, description="aye") if kind == "rat" else BO
+    if kind == "tight":  # some choices do not fit before the longest answer
+        backend._policy.tokenizer.model_max_length = 420
+        backend._tokenizer.model_max_length = 420
+    answers = [f"{'yes ' * (k * 7 % 5)}# {k}" for k in range(8)] + ["long " * 25]
+    passes: list[int] = []
+    margins = type(backend._policy).margins
+
+    def counted(policy: Any, trees: Any) -> Any:
+        passes.append(sum(len(tree) for tree in trees))
+        return margins(policy, trees)
+
+    monkeypatch.setattr(type(backend._policy), "margins", counted)
+    whole = backend.rewards(person, "q?", answers)
+    [largest] = passes
+    passes.clear()
+    monkeypatch.setattr("fspo.assistant.local._AT_ONCE", 60)
+    assert backend.rewards(person, "q?", answers) == pytest.approx(whole, abs=1e-4)
+    assert len(passes) >= 3
+    assert max(passes) < largest
+    if kind == "chain":
+        told = load_policy(folder).rewards("", person.shots[-3:], "q?", answers)
+        assert whole == pytest.approx(told, abs=1e-4)
+    if kind == "rat":
+        assert whole[0] == 0
+
+
+def test_more_than_can_be_ranked_is_refused_before_the_model_sees_it(fspo: Path) -> None:
+    backend = LocalBackend(str(fspo))
+    backend._policy.model = None
+    with pytest.raises(FspoError, match="answers: 64064 tokens in all; at most 32768 are ranked"):
+        backend.rewards(ADA, "q?", ["x" * 1000] * 64)
+    with pytest.raises(FspoError, match="characters in all"):
+        backend.rewards(ADA, "q?", ["x" * 30_000] * 64)
+    with pytest.raises(FspoError, match="1000002 characters"):
+        backend.rewards(ADA, "q?", ["\n" * 10**6, "no"])
+    with pytest.raises(FspoError, match="context holds 4096"):
+        backend.rewards(ADA, "q?", ["x" * 5000, "no"])
+
+
+def test_others_are_answered_between_the_groups_of_a_ranking(
+    fspo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = LocalBackend(str(fspo))
+    monkeypatch.setattr("fspo.assistant.local._AT_ONCE", 20)
+    order: list[str] = []
+    margins = type(backend._policy).margins
+
+    def slow(policy: Any, trees: Any) -> Any:
+        order.append("group")
+        time.sleep(0.05)
+        return margins(policy, trees)
+
+    monkeypatch.setattr(type(backend._policy), "margins", slow)
+    ranking = threading.Thread(target=backend.rewards, args=(ADA, "q?", ["yes it is so"] * 12))
+    ranking.start()
+    while not order:
+        time.sleep(0.001)
+    for _ in backend.reply(BO, asked(), GREEDY).pieces:
+        pass
+    order.append("answered")
+    ranking.join()
+    assert order.count("group") == 12
+    assert order.index("answered") < 6

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fspo.assistant.pieces import Pieces, whole
 from fspo.learning.templates import before_next_heading, neutralize, restore
 
-texts = st.text(alphabet="ab \n\\#\x85é🙂\u3000", max_size=24)
+texts = st.text(alphabet="ab \n\\#\x85é🙂\u3000\u200b", max_size=24)
 stops = st.lists(st.text(alphabet="ab \n#é", max_size=3), max_size=3)
 
 

@@ -234,8 +234,14 @@ def test_the_card_is_written_and_tells_no_place_on_this_machine(place: Path) -> 
         text = (place / folder / "README.md").read_text()
         assert "More Information Needed" not in text
         assert str(place.parent) not in text
-        for told in (f"# {folder}", "Base model: a model in a local folder, tiny",
-                     "`fspo.json`", "Pairs told rightly", "--policy FOLDER", "up to 2 shots"):  # fmt: skip
+        for told in (
+            f"# {folder}",
+            "Base model: a model in a local folder, tiny",
+            "`fspo.json`",
+            "Pairs told rightly",
+            "--policy FOLDER",
+            "episodes of up to 2 shots",
+        ):
             assert told in text
     assert "p.jsonl, 20 preferences of 4 users." in (place / "pol" / "README.md").read_text()
     assert "all weights" in (place / "whole" / "README.md").read_text()

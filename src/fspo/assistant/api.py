@@ -171,12 +171,12 @@ def _add_choices(router: APIRouter, assistant: Assistant) -> None:
 
     @router.delete("/preferences/{choice}", tags=["preferences"])
     def withdraw(request: Request, choice: str, user: str | None = None) -> dict[str, Any]:
-        """Deletes a choice for good."""
+        """Deletes a choice for good; `erased` says whether it is gone from the disk already."""
         account, profile = assistant.profile(request, "preferences", user)
         if choice not in {known.id for known in profile.choices}:
             raise Refused(404, "there is no such choice in this profile", "not_found")
         assistant.profiles.withdraw(account, profile.user, choice)
-        return {"id": choice, "deleted": True}
+        return {"id": choice, "deleted": True, "erased": assistant.profiles.erased}
 
     @router.post("/pairs", tags=["preferences"])
     def pair(request: Request, asked: wire.PairRequest) -> dict[str, Any]:
@@ -232,11 +232,11 @@ def _add_profile(router: APIRouter, assistant: Assistant) -> None:
 
     @router.delete("/profile", tags=["profile"])
     def delete(request: Request, user: str | None = None) -> dict[str, Any]:
-        """Deletes all that is kept of a user, for good."""
+        """Deletes all that is kept of a user, for good; `erased`: from the disk already."""
         account, old = assistant.profile(request, "profile", user)
         assistant.profiles.delete(account, old.user)
         assistant.backend.forget(old.key)
-        return {"user": old.user, "deleted": True}
+        return {"user": old.user, "deleted": True, "erased": assistant.profiles.erased}
 
 
 def _shown(choice: Choice) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -13,7 +15,6 @@ from fspo import __version__
 from fspo.assistant import api, page
 from fspo.assistant.backend import Backend, Sampling
 from fspo.assistant.callers import Callers, Refused
-from fspo.assistant.keys import has_keys
 from fspo.assistant.pairs import Pairs
 from fspo.assistant.profiles import Profiles
 from fspo.errors import FspoError
@@ -32,6 +33,7 @@ def create_app(
     pairs: Sequence[Preference] = (),
     sampling: Sampling | None = None,
     requests_a_minute: int = _REQUESTS_A_MINUTE,
+    needs_keys: bool = False,
 ) -> FastAPI:
     """The application.
 
@@ -41,20 +43,30 @@ def create_app(
         pairs: what can be asked about; without, only the person's own questions are.
         sampling: how answers are drawn where a request does not say.
         requests_a_minute: of one address, at most.
+        needs_keys: serve nobody without a key, even if the last one was revoked by now.
     """
-    app = FastAPI(title="fspo", version=__version__, docs_url=None, redoc_url=None)
+
+    @asynccontextmanager
+    async def running(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(database.close)  # a signal that ended the server ends it for good
+
+    app = FastAPI(
+        title="fspo", version=__version__, lifespan=running, docs_url=None, redoc_url=None
+    )
+    callers = Callers(database, needs_keys)
     assistant = api.Assistant(
         backend,
         Profiles(database),
         Pairs(backend, pairs),
-        Callers(database),
+        callers,
         sampling or Sampling(),
     )
     app.include_router(api.routes(assistant))
     app.include_router(page.routes(assistant))
     add_static(app, page.HERE)
     _add_errors(app)
-    add_guards(app, _LONGEST_REQUEST, requests_a_minute, only_here=not has_keys(database))
+    add_guards(app, _LONGEST_REQUEST, requests_a_minute, not callers.need_keys())
     return app
 
 

@@ -33,6 +33,9 @@ OURS = Path(__file__).parents[1] / "policies" / "fspo-reviews"  # comes with fsp
 SHOTS = 8  # that a model reads which was not trained to read any number of them
 CACHE = 2**30  # bytes
 
+# Of `rewards`: so many tokens of answers are priced in one pass (or a single longer answer), as a
+# pass takes memory by their square; and so many for one request.
+_AT_ONCE, _RANKED = 2048, 32_768
 # Of `choose`, which a person waits for: a call of the predictor is a tree of all these pairs.
 _CANDIDATES, _SHORTLIST, _TARGETS = 8, 2, 4
 
@@ -72,6 +75,7 @@ class LocalBackend:
         self._describes = policy.settings.get("method") == "rat"
         self._turns = Turns()
         self._prefixes = Prefixes(cache_bytes)
+        self._longest_token = max(map(len, policy.tokenizer.get_vocab()))
         # Whether special tokens in a text are read as such is a state of the tokenizer: two threads
         # with one would read each other's way. The policy's own is used in the model's turns,
         # this one behind its own, and the steppers' only decodes.
@@ -89,6 +93,7 @@ class LocalBackend:
             FspoError: if the conversation does not fit the model's window, or a role is unknown.
         """
         question = as_question(messages)
+        self._check_letters(question)
         with self._reading:
             context = self._context(person, question, sampling.max_tokens)
         return self._personal.reply(context, sampling)
@@ -103,6 +108,7 @@ class LocalBackend:
         from fspo.llm.local import LocalModel
 
         check_messages(messages)
+        self._check_letters(*(message["content"] for message in messages))
         with self._reading:
             tokens = LocalModel(self._policy.model, self._tokenizer).tokens(messages)
         self._check_window(len(tokens), sampling.max_tokens)
@@ -114,7 +120,8 @@ class LocalBackend:
         Only differences mean something: behind a description, the first answer's is 0.
 
         Raises:
-            FspoError: if there is no policy, or prompt and answer do not fit the window.
+            FspoError: if there is no policy, prompt and answer do not fit the window, or all
+                answers together are more than `_RANKED` tokens.
         """
         if not self._is_policy:
             raise FspoError(
@@ -123,26 +130,84 @@ class LocalBackend:
             )
         if not answers:
             return []
-        with self._turns.of_answer():
-            if self._describes and person.description.strip():
-                return self._described_rewards(person, prompt, answers)
-            return self._policy.rewards(person.key, self._read(person), prompt, answers)
+        described = self._describes and bool(person.description.strip())
+        with self._reading:
+            groups, longest = self._groups(prompt, answers)
+            shots = self._fitting(person, prompt, answers[longest], described)
+        rewards = [0.0] * len(answers)
+        for number, group in enumerate(groups):
+            # Each is a long pass: others who are being answered go before all but the first.
+            turn = self._turns.between_answers if number else self._turns.of_answer
+            with turn():
+                texts = [answers[place] for place in group]
+                found = (
+                    self._described_rewards(person, shots, prompt, texts)
+                    if described
+                    else self._policy.rewards(person.key, shots, prompt, texts)
+                )
+            for place, reward in zip(group, found, strict=True):
+                rewards[place] = reward
+        return [reward - rewards[0] for reward in rewards] if described else rewards
+
+    def _groups(self, prompt: str, answers: Sequence[str]) -> tuple[list[list[int]], int]:
+        """The places of the answers that are priced in one pass, and that of the longest answer.
+
+        Raises:
+            FspoError: if all of them are more than is priced for one request.
+        """
+        from fspo.learning.growing import Reader
+
+        self._check_letters(prompt, max(answers, key=len))
+        letters, most = sum(map(len, answers)), _RANKED * self._longest_token
+        if letters > most:
+            raise FspoError(f"answers: {letters} characters in all; at most {most} are ranked")
+        lengths = [len(tokens) for tokens in Reader(self._tokenizer).responses(answers)]
+        if sum(lengths) > _RANKED:
+            raise FspoError(
+                f"answers: {sum(lengths)} tokens in all; at most {_RANKED} are ranked at a time"
+            )
+        groups: list[list[int]] = []
+        room = 0
+        for place, length in enumerate(lengths):
+            if length > room:
+                groups.append([])
+                room = _AT_ONCE
+            groups[-1].append(place)
+            room -= length
+        return groups, lengths.index(max(lengths))
+
+    def _fitting(
+        self, person: Person, prompt: str, longest: str, described: bool
+    ) -> Sequence[Preference]:
+        """The choices that fit before the longest answer: all are priced behind the same ones."""
+        from fspo.learning.growing import Reader
+        from fspo.learning.probes import probe_trees
+        from fspo.learning.tree import context_tokens
+
+        shots, tokenizer = self._read(person), self._tokenizer
+        if described:
+            pair, told = Preference(prompt, longest, longest), [person.description]
+            [tree, *_] = probe_trees(
+                person.key, shots, [pair], [len(shots)], tokenizer, descriptions=told
+            )
+            return shots[tree.dropped :]
+        room, template = len(Reader(tokenizer).responses([longest])[0]), self._policy.template
+        _, dropped = context_tokens(person.key, shots, prompt, tokenizer, template, room=room)
+        return shots[dropped:]
 
     def _described_rewards(
-        self, person: Person, prompt: str, answers: Sequence[str]
+        self, person: Person, shots: Sequence[Preference], prompt: str, answers: Sequence[str]
     ) -> list[float]:
-        from fspo.methods.rat import Rat
-        from fspo.preferences.records import User
-        from fspo.recipe import EvaluateRecipe
+        from fspo.learning.probes import probe_trees
 
-        first, *others = answers
-        if not others:
-            return [0.0]
-        shots, user = self._read(person), User(person.key)
-        targets = [Preference(prompt, answer, first) for answer in others]
-        rat = Rat("policy", self._policy, EvaluateRecipe())
-        [odds] = rat.log_odds(user, shots, targets, [len(shots)], person.description)
-        return [0.0, *odds.tolist()]
+        policy, even = self._policy, [*answers, *answers[-1:]]  # the last one may stand alone
+        pairs = [Preference(prompt, *two) for two in zip(even[0::2], even[1::2], strict=False)]
+        told = [person.description]
+        trees = probe_trees(
+            person.key, shots, pairs, [len(shots)], policy.tokenizer, descriptions=told
+        )
+        margins = [value for tree in trees for value in policy.margins([tree])[0].tolist()]
+        return [policy.beta * value for value in margins[: len(answers)]]
 
     def choose(
         self, person: Person, candidates: Sequence[Preference], seed: int
@@ -252,6 +317,16 @@ class LocalBackend:
         from fspo.learning.growing import Reader
 
         return len(Reader(self._tokenizer).texts([text])[0])
+
+    def _check_letters(self, *texts: str) -> None:
+        """Refuses what cannot fit by its letters alone, before anything reads it."""
+        letters = sum(map(len, texts))
+        most = self._tokenizer.model_max_length * self._longest_token
+        if letters > most:
+            raise FspoError(
+                f"the text has {letters} characters; the model's window holds at most "
+                f"{most}. Shorten it."
+            )
 
     def _check_window(self, read: int, room: int) -> None:
         window = self._tokenizer.model_max_length

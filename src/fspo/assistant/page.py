@@ -9,10 +9,10 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from fspo.assistant.api import Assistant
-from fspo.assistant.callers import COOKIE, ME, ROOM, user_of
-from fspo.assistant.keys import caller_of, key_id
+from fspo.assistant.callers import COOKIE, ME, user_of
+from fspo.assistant.keys import ROOM, caller_of
 from fspo.web.pages import render
-from fspo.web.sessions import csrf_fits, csrf_token, set_cookie, sign_in, sign_out
+from fspo.web.sessions import csrf_fits, csrf_token, digest, set_cookie, sign_in, sign_out
 
 HERE = Path(__file__).parent
 _HOURS = 24 * 14
@@ -49,11 +49,11 @@ def routes(assistant: Assistant) -> APIRouter:
 
     @router.post("/login")
     def enter(request: Request, key: Annotated[str, Form(max_length=1000)] = "") -> Response:
-        number = key_id(database, key.strip())
-        if number is None or caller_of(database, number) is None:
+        subject = digest(key.strip())
+        if caller_of(database, subject) is None:
             return render(HERE, "login.html", 401, wrong=True)
         response = RedirectResponse("/", 303)
-        set_cookie(request, response, COOKIE, sign_in(database, ROOM, str(number), _HOURS))
+        set_cookie(request, response, COOKIE, sign_in(database, ROOM, subject, _HOURS))
         return response
 
     @router.post("/logout")

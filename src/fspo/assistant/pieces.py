@@ -1,8 +1,8 @@
 """Text on its way: from what a model has written so far to pieces that are never taken back.
 
-What may yet turn out to be something else is held back: white space, which the template's next
-heading may follow; backslashes at the start of a line, which `restore` may undo; half a character;
-and what a stop string may begin with.
+What may yet turn out to be something else is held back: white space and unseen signs, which the
+template's next heading may follow; backslashes at the start of a line, which `restore` may undo;
+half a character; and what a stop string may begin with.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from fspo.learning.templates import before_next_heading, restore
+from fspo.learning.templates import LINE_ENDS, UNSEEN, before_next_heading, restore
 
 _HALF = "\ufffd"  # what half a character is decoded as
-# Every end of a line that templates knows is white space, so a heading only ever follows some.
-_UNSETTLED = re.compile(r"(?:^|(?<=[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]))\s*\\*\Z|\s+\Z")
+_LINE_END = re.compile(f"[{LINE_ENDS}]")
+_BLANK = re.compile(rf"[\s{UNSEEN}]")  # what may stand before a heading
 
 
 def whole(text: str, stop: Sequence[str] = (), templated: bool = True) -> str:
@@ -46,8 +46,7 @@ class Pieces:
         text = text.rstrip(_HALF)
         self.ended = self._templated and before_next_heading(text) != text
         if self._templated and not self.ended:
-            unsettled = _UNSETTLED.search(text)
-            text = text[: unsettled.start()] if unsettled else text
+            text = _settled(text)
         told, stopped = _cut(_told(text, self._templated), self._stop)
         if not stopped and not self.ended:
             told = told[: len(told) - _begun(told, self._stop)]
@@ -65,6 +64,17 @@ class Pieces:
 
 def _told(text: str, templated: bool) -> str:
     return restore(before_next_heading(text)).strip() if templated else text
+
+
+def _settled(text: str) -> str:
+    """`text` without what at its end may yet turn out to lead up to a heading."""
+    bare = text.rstrip("\\")
+    end = len(bare)
+    while end and _BLANK.match(bare, end - 1):
+        end -= 1
+    # Backslashes are a heading's where a line begins with them, and else letters like others.
+    begins = end == 0 or _LINE_END.search(bare, end)
+    return text if bare != text and not begins else text[:end]
 
 
 def _cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:

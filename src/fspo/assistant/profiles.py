@@ -72,6 +72,11 @@ class Profiles:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def erased(self) -> bool:
+        """Whether what was deleted is gone from the disk; else it goes as soon as it can."""
+        return self._database.erased
+
     def get(self, account: str, user: str) -> Profile:
         """A user's profile; an empty one, which is not stored, where there is none."""
         with self._database.reading() as session:
@@ -191,12 +196,6 @@ class Profiles:
             session.execute(delete(ChoiceRow).where(ChoiceRow.profile == row.id))
             session.delete(row)
             key: str = row.id
-        if self._database.engine.dialect.name == "sqlite":
-            # Its pages stay in the log of what was written, until that is emptied.
-            with self._database.engine.connect() as connection:
-                raw: Any = connection.connection.driver_connection
-                raw.rollback()
-                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return key
 
     def _writing(self, account: str, user: str) -> _Writing:

@@ -4,6 +4,9 @@
     questions/*.txt    seed questions: a topic in each file, a question on each line
     domain.py          if need be: functions of a text that give a number, as further measures
 
+Loading a domain runs its `domain.py`, with all that the user may do. So a folder is loaded only if
+the user named it; one that another's file names is not, without --trust-domain (`code_of`).
+
 A name is looked for among the project's own domains, then among installed packages' (entry points
 of the group `fspo.domains`, each the path of a folder or a function that returns it); anything
 else is the path of a folder.
@@ -20,9 +23,11 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from fspo.domains import domain_names
 from fspo.domains.measures import MEASURES
 from fspo.errors import FspoError
 from fspo.recipe import Diversity, Section, read_recipe
+from fspo.text_files import read_lines
 
 
 class Example(Section):
@@ -132,7 +137,10 @@ def load_described(name: str, diversity: Diversity | None = None) -> Described:
     domain = read_recipe(Described, folder / "domain.yaml", {"functions": functions})
     texts = folder / domain.questions_folder
     questions = {
-        path.stem: [domain.asks.get(path.stem, "{}").replace("{}", line) for line in _lines(path)]
+        path.stem: [
+            domain.asks.get(path.stem, "{}").replace("{}", line.strip())
+            for line in read_lines(path)
+        ]
         for path in sorted(texts.glob("*.txt"))
     }
     if not any(questions.values()):
@@ -141,6 +149,20 @@ def load_described(name: str, diversity: Diversity | None = None) -> Described:
         )
     own = {"diversity": diversity} if diversity else {}
     return domain.model_copy(update={"questions": questions} | own)
+
+
+def code_of(name: str) -> Path | None:
+    """Returns the Python file that loading a folder as a domain would run.
+
+    None if there is none, or if the name is that of a domain of ours or of an installed package.
+
+    Raises:
+        FspoError: if there is no such domain.
+    """
+    if name in domain_names() or name in described_names():
+        return None
+    code = _folder(name) / "domain.py"
+    return code if code.is_file() else None
 
 
 def described_names() -> list[str]:
@@ -189,11 +211,3 @@ def _functions(path: Path) -> dict[str, Callable[[str], float]]:
         and value.__code__.co_filename == str(path)
         and not name.startswith("_")
     }
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise FspoError(f"{path}: is not UTF-8 text: {error}") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -243,7 +243,7 @@ def _style() -> Iterator[None]:
 def _for_a_page(svg: str, name: str, title: str, described: str) -> str:
     svg = svg[svg.index("<svg") :]
     # The metadata holds addresses, and the style element would apply to the whole page.
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = _without(_without(svg, "metadata"), "style")
     # Several charts share a page, so the ids of each must be its own.
     svg = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
     for stand_in, variable in _VARIABLES.items():
@@ -254,6 +254,11 @@ def _for_a_page(svg: str, name: str, title: str, described: str) -> str:
         f'<desc id="{name}-desc">{escape(_one_line(described))}</desc>'
     )
     return opening + svg[svg.index(">") + 1 :].strip()
+
+
+def _without(svg: str, element: str) -> str:
+    before, *others = svg.split(f"<{element}")
+    return before + "".join(other.partition(f"</{element}>")[2] for other in others)
 
 
 def _view_box(svg: str) -> str:

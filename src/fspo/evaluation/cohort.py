@@ -13,8 +13,8 @@ from fspo.learning.episodes import learned_from, training_preferences
 from fspo.learning.learned import Learned, load_learned
 from fspo.learning.policy import SETTINGS, read_settings
 from fspo.places import find
-from fspo.preferences.records import Preferences
-from fspo.preferences.splitting import hold_out
+from fspo.preferences.records import Preferences, plain_text
+from fspo.preferences.splitting import hold_out, in_no_split
 
 if TYPE_CHECKING:
     from fspo.methods.build import Trained
@@ -71,6 +71,9 @@ def cohort(
         _share(first, key) if asked is None else asked
         for key, asked in zip(_SHARES, (recipe.holdout_users, recipe.holdout_prompts), strict=True)
     ]
+    if not shares[0]:
+        for told in in_no_split(every.users.values(), recipe.split):
+            say(f"{every.source}: {told}")
     if shares[0]:
         people = Cohort(*hold_out(every, *shares))
     elif shares[1]:
@@ -109,13 +112,13 @@ def _own(every: Preferences, settings: Mapping[str, Any], folder: Path | None) -
         return None
     shares = [_share(settings, key) for key in _SHARES]
     learned_there = learned_from(every, str(settings.get("split", "train")), *shares)
-    prompts = {p.prompt for _, p in learned_there}
+    prompts = {p.plain[0] for _, p in learned_there}
     return _Known(set(learned_there.by_user), prompts, shares)
 
 
 def _known(every: Preferences, learned: Learned) -> _Known:
     users = learned.users_in(every)
-    prompts = learned.prompts_in({p.prompt for _, p in every})
+    prompts = learned.prompts_in({p.plain[0] for _, p in every})
     return _Known(users, prompts, learned.shares.tolist())
 
 
@@ -149,7 +152,7 @@ def _refuse_what_is_known(
     users = set(people.test.by_user) if people.new == "users" else set()
     for what, asked, seen in (
         ("users", users, known.users),
-        ("prompts", people.about, known.prompts),
+        ("prompts", set(map(plain_text, people.about)), known.prompts),
     ):
         if both := asked & seen:
             raise FspoError(

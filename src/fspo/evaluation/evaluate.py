@@ -26,7 +26,7 @@ from fspo.evaluation.stacking import stacks
 from fspo.evaluation.winrate import write_answers
 from fspo.files import write_json
 from fspo.methods.method import Task
-from fspo.preferences.records import Preferences
+from fspo.preferences.records import Preferences, plain_text
 
 if TYPE_CHECKING:
     from fspo.evaluation.judges import Judge
@@ -44,6 +44,7 @@ def evaluate(
     out: Path,
     recipe: EvaluateRecipe,
     seed: int = 0,
+    trust_domain: bool = False,
 ) -> dict[str, Any]:
     """Measures preference accuracy by shots and, where there is a judge, win rates over base.
 
@@ -54,6 +55,7 @@ def evaluate(
         out: folder for `results.json` and what methods said.
         recipe: what is measured.
         seed: of the pairs drawn, the answers sampled and the bootstrap.
+        trust_domain: whether Python is run of a domain's folder that a judge's YAML file names.
 
     Returns:
         What is in `results.json`.
@@ -74,7 +76,7 @@ def evaluate(
     settings = {policy.name: policy.settings for policy in learners}
     people = cohort(every, settings, recipe, {policy.name: policy.folder for policy in learners})
     people = people._replace(test=_that_fit(people.test, compared[0].settings))
-    judge, paid = _judge(recipe, people.test, out, seed)
+    judge, paid = _judge(recipe, people.test, out, seed, trust_domain)
     beside = baselines(_baselines(recipe, people, judge), people.train, seed)
     recipe, users = who_is_asked(people, recipe)
     counts = shot_counts(recipe.shots)
@@ -166,7 +168,7 @@ def versions() -> dict[str, str]:
 
 
 def _judge(
-    recipe: EvaluateRecipe, test: Preferences, out: Path, seed: int
+    recipe: EvaluateRecipe, test: Preferences, out: Path, seed: int, trust_domain: bool
 ) -> tuple[Judge | None, Builder]:
     """The judge that was asked for, or the one whose measures know these users, if there is one.
 
@@ -185,7 +187,7 @@ def _judge(
             say("no measures of ours know these users: nothing is written or judged; see --judge")
     if name == "none":
         return None, Builder(None)
-    chosen = judge_recipe(name)
+    chosen = judge_recipe(name, trust_domain)
     store = Store(out / "verdicts.sqlite") if chosen.kind == "model" else None
     builder = Builder(store, chosen.budget)
     return load_judge(chosen, builder, seed), builder
@@ -251,12 +253,16 @@ def _baselines(recipe: EvaluateRecipe, people: Cohort, judge: Judge | None) -> S
 
 def _tasks(people: Cohort, users: Sequence[str], recipe: EvaluateRecipe, seed: int) -> list[Task]:
     """For each user some shots, the same draw for everybody, and prompts that are not in them."""
-    asked = people.about or _prompts(people.test)
+    asked = people.about or {p.prompt for _, p in people.test}
+    spelled: dict[str, str] = {}
+    for prompt in sorted(asked):
+        spelled.setdefault(plain_text(prompt), prompt)
     order = sorted(people.test.by_user)
     tasks = []
     for user in users:
         drawn = people.test.draw(user, recipe.shots + 1, [seed, 0]).preferences[: recipe.shots]
-        others = sorted(asked - {shot.prompt for shot in drawn})
+        shown = {shot.plain[0] for shot in drawn}
+        others = [prompt for plain, prompt in spelled.items() if plain not in shown]
         shuffled = np.random.default_rng([seed, order.index(user)]).permutation(len(others))
         prompts = [others[index] for index in shuffled[: recipe.prompts_per_user]]
         tasks.append(Task(people.test.users[user], drawn, prompts))

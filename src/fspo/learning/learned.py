@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -48,7 +47,7 @@ class Learned(NamedTuple):
         return cls(
             _hashes(preferences.by_user),
             _hashes(_row(user, p) for user, p in preferences),
-            _hashes({_plain(p.prompt) for _, p in preferences}),
+            _hashes({p.plain[0] for _, p in preferences}),
             np.array(shares, np.float64),
         )
 
@@ -64,12 +63,8 @@ class Learned(NamedTuple):
         return self._in(every.by_user, self.users)
 
     def prompts_in(self, prompts: Iterable[str]) -> set[str]:
-        """Returns which of these prompts this has learned from, whoever was asked."""
-        by_text: dict[str, set[str]] = {}
-        for prompt in prompts:
-            by_text.setdefault(_plain(prompt), set()).add(prompt)
-        known = self._in(by_text, self.prompts)
-        return {prompt for text in known for prompt in by_text[text]}
+        """Returns which of these prompts (as `plain_text`) this has learned from, from anybody."""
+        return self._in(prompts, self.prompts)
 
     @staticmethod
     def _in(texts: Iterable[str], known: NDArray[np.uint64]) -> set[str]:
@@ -118,7 +113,7 @@ def load_learned(folder: Path) -> list[Learned]:
 
 
 def _row(user_id: str, p: Preference) -> str:
-    return json.dumps([user_id, _plain(p.prompt), sorted([_plain(p.chosen), _plain(p.rejected)])])
+    return json.dumps([user_id, p.plain[0], sorted(p.plain[1:])])
 
 
 def _hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
@@ -128,8 +123,3 @@ def _hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
 def _hash(text: str) -> int:
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big")
-
-
-def _plain(text: str) -> str:
-    """What texts have in common that differ in white space and forms of Unicode alone."""
-    return " ".join(unicodedata.normalize("NFC", text).split())

@@ -197,4 +197,6 @@ def is_base(settings: Mapping[str, Any], model: str, folder: Path) -> bool:
 
 def add_reference(model: Any, adapter: Path) -> None:
     """Puts a frozen adapter beside the one that learns, as the reference."""
-    model.load_adapter(str(adapter), adapter_name=REFERENCE, is_trainable=False)
+    from fspo.pretrained import with_adapter
+
+    with_adapter(model, adapter, adapter_name=REFERENCE, is_trainable=False)

@@ -7,7 +7,7 @@ shots; `paper` is the layout of the paper's released code: all shots in the lead
 
 Text that a user or a model wrote can never pass for a heading: in it, a `#` at the start of a line
 gets a backslash, as in Markdown (and one that has backslashes already gets one more, so that
-`restore` is exact).
+`restore` is exact). The start of a line may hold white space, and signs that nobody sees.
 """
 
 from __future__ import annotations
@@ -34,10 +34,20 @@ _PAPER_TASK = (
 )
 
 # What Python's str.splitlines takes for the end of a line, a reader may, too.
-_LINE_START = r"(?:^|(?<=[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]))"
-_HEADING = re.compile(_LINE_START + r"(\s*)(\\*#)")
-_NEUTRALIZED = re.compile(_LINE_START + r"(\s*)\\(\\*#)")
-_NEXT_HEADING = re.compile(_LINE_START + r"\s*#")
+LINE_ENDS = "\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
+_SPACES = " \t\x1f\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"  # all other white space
+# What nobody sees: control and format signs, and what Unicode says to show nothing for.
+UNSEEN = (
+    "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891"
+    "\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001345f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+# Stays within a line, and takes back nothing (`*+`): so a text is read once, however it looks.
+_INDENTED = f"(?:^|(?<=[{LINE_ENDS}]))([{_SPACES}{UNSEEN}]*+)"
+_HEADING = re.compile(_INDENTED + r"(\\*+#)")
+_NEUTRALIZED = re.compile(_INDENTED + r"\\(\\*#)")
+_NEXT_HEADING = re.compile(_INDENTED + "#")
 
 
 class Block(NamedTuple):
@@ -59,9 +69,9 @@ def restore(text: str) -> str:
 
 
 def before_next_heading(text: str) -> str:
-    """Cuts `text`, which a model wrote, where the template's next heading would begin."""
+    """Cuts `text`, which a model wrote, where the white space before the next heading begins."""
     found = _NEXT_HEADING.search(text)
-    return text[: found.start()] if found else text
+    return text[: found.start()].rstrip() if found else text
 
 
 def chain(preferences: Sequence[Preference]) -> list[Block]:

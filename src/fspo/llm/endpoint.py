@@ -16,8 +16,9 @@ from math import exp
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from fspo.console import say
 from fspo.errors import FspoError
-from fspo.llm.meter import Meter
+from fspo.llm.meter import Meter, tokens_at_most
 from fspo.llm.requests import Reply, Request
 from fspo.llm.wire import Wire
 
@@ -28,6 +29,7 @@ TRIES = 8
 FIRST_WAIT = 0.5  # seconds, at most; twice as much after every further try
 LONGEST_WAIT = 30.0
 FIRST_TRIES = 3  # as long as the server has answered nothing: somebody waits to be told
+MOST_TOKENS = 10_000_000  # that one answer can have read or written; more is no number of tokens
 ON_THE_WAY = 4  # requests in work for each place on the wire: those that wait leave none empty
 
 _PASSING = (408, 409, 429)  # and 5xx: what may be gone on another try
@@ -44,7 +46,13 @@ _ADVICE = {
 
 
 class MalformedError(Exception):
-    """A reply that is no chat completion."""
+    """A reply that is no chat completion.
+
+    Attributes:
+        lost: tokens read and written that have to be paid for nevertheless.
+    """
+
+    lost = (0, 0)
 
 
 class Endpoint:
@@ -85,6 +93,7 @@ class Endpoint:
         self._jitter = random.Random(0)
         self._refused_settings: set[str] = set()
         self._has_answered = False
+        self._tells_usage = True
 
     @property
     def name(self) -> str:
@@ -190,6 +199,7 @@ class Endpoint:
     async def _try(self, client: AsyncOpenAI, wire: Wire, request: Request) -> Reply:
         async with wire.place(request, self.meter) as promised:
             reply: Reply | None = None
+            lost = (0, 0)
             try:
                 # Not `chat.completions.create`, which takes the request and the reply apart by
                 # their types: twice the work for each, and the reply is checked here anyway.
@@ -198,8 +208,11 @@ class Endpoint:
                 )
                 reply = self._read(request, completion)
                 return reply
+            except MalformedError as error:
+                lost = error.lost
+                raise
             finally:
-                self.meter.settle(promised, request, reply)
+                self.meter.settle(promised, request, reply, lost)
 
     def _settings(self, request: Request) -> dict[str, Any]:
         settings: dict[str, Any] = {
@@ -223,22 +236,43 @@ class Endpoint:
         try:
             choice = completion["choices"][0]
             text = choice["message"].get("content")
-            usage = completion.get("usage") or {}
-            read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
             told = (choice.get("logprobs") or {}).get("content") if request.choices else None
             first = told[0]["top_logprobs"] if told else []
             logprobs = [(str(token["token"]), float(token["logprob"])) for token in first]
+            if text is not None and not isinstance(text, str):
+                raise TypeError
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise MalformedError("a reply that is no chat completion") from error
-        if text is not None and not isinstance(text, str):
-            raise MalformedError("a reply whose content is no text")
+            malformed = MalformedError("a reply that is no chat completion")
+            if isinstance(completion, dict) and {"choices", "usage"} & completion.keys():
+                malformed.lost = self._tokens(request, completion, "")
+            raise malformed from error
         return Reply(
             _whole(text or ""),
             self._model,
-            int(read or 0),
-            int(written or 0),
+            *self._tokens(request, completion, text or ""),
             _probabilities(request.choices, logprobs),
         )
+
+    def _tokens(self, request: Request, completion: dict[str, Any], text: str) -> tuple[int, int]:
+        """How many tokens were read and written.
+
+        Where the server does not say so, or says what cannot be, it is what was set aside: a
+        budget has to end a run whatever a server says.
+        """
+        usage = completion.get("usage")
+        told = usage if isinstance(usage, dict) else {}
+        read = _count(told.get("prompt_tokens"), least=1)
+        written = _count(told.get("completion_tokens"), least=1 if text else 0)
+        if read is not None and written is not None:
+            return read, written
+        if self._tells_usage:
+            self._tells_usage = False
+            say(
+                f"{self.name}: the server does not say how many tokens it used, or says what "
+                "cannot be. Such answers are counted, and paid for, at the most that was set "
+                "aside for them."
+            )
+        return tokens_at_most(request)
 
     def _refused(self, status: int, error: Exception) -> FspoError:
         advice = _ADVICE.get(status, f"answers with status {status}")
@@ -261,6 +295,12 @@ class Endpoint:
         except (KeyError, ValueError):
             asked = 0.0
         return asked + self._jitter.uniform(0, longest)
+
+
+def _count(told: Any, least: int) -> int | None:
+    """A number of tokens; None if it is none."""
+    is_whole = type(told) is int or (isinstance(told, float) and told.is_integer())
+    return int(told) if is_whole and least <= told <= MOST_TOKENS else None
 
 
 def _whole(text: str) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 
 from fspo.console import say
 from fspo.errors import FspoError
+from fspo.files import heal
+from fspo.preferences.contents import check_contents
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.tables import Row, check_whole, kind_of, parse_json, rows
 
@@ -73,7 +75,9 @@ def preference_rows(path: str | Path) -> Iterator[tuple[str, Preference]]:
 
 def _dataset_rows(path: str | Path) -> Iterable[tuple[str, Row]]:
     place = Path(path)
+    heal(place)
     if kind_of(place) == "folder":
+        check_contents(place)
         file = _table_in(place, "preferences")
         if file is None:
             raise FspoError(f"{place}: holds no preferences.parquet and no preferences.jsonl")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -51,7 +52,8 @@ def create_app(
     async def running(_: FastAPI) -> AsyncIterator[None]:
         worker.start()
         yield
-        worker.stop()
+        await run_in_threadpool(worker.stop)
+        await run_in_threadpool(database.close)
 
     app = FastAPI(lifespan=running, openapi_url=None, docs_url=None, redoc_url=None)
     app.include_router(researcher.routes(store))

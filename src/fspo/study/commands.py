@@ -79,9 +79,10 @@ def serve(
 
     study, pools = read_study(file)
     opened = _open(file, database)
-    if not serving.is_loopback(host) and not has_researcher(opened):
+    if (behind_proxy or not serving.is_loopback(host)) and not has_researcher(opened):
+        option = "--behind-proxy" if behind_proxy else f"--host {host}"
         raise FspoError(
-            f"--host {host}: others can reach this; first set a researcher's password: "
+            f"{option}: others can reach this; first set a researcher's password: "
             f"fspo study researcher {file} NAME"
         )
     backends = build_backends(study, file.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request
 from sqlalchemy import exists, select
@@ -86,7 +87,8 @@ def routes(store: Store) -> APIRouter:
             return RedirectResponse("/researcher/login", 303)
         csrf = csrf_token(request.cookies[COOKIE])
         found = live(read_records(database), now())
-        return render(HERE, "researcher.html", name=name, csrf=csrf, live=found, study=store.study)
+        values: dict[str, Any] = {"live": found, "study": store.study, "erased": database.erased}
+        return render(HERE, "researcher.html", name=name, csrf=csrf, **values)
 
     @router.get("/results")
     def results(request: Request) -> Response:

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+# It begins behind the end of another, so that a text without any end is read once.
+_SENTENCE = re.compile(r"(?<![^.!?])[^.!?]++[.!?]")
 _SPACE = re.compile(r"\s+")
 _REFUSAL = re.compile(r"(sure|here|i'm sorry|as an ai|i cannot|answer [ab]\b)", re.I)
 _UNSEEN = ("Cc", "Cf", "Cs", "Co")  # control, format, half characters, private use
@@ -31,10 +33,15 @@ def sentences(text: str, most: int, longest: int) -> str | None:
         longest: how many words they may have together.
     """
     line = one_line(text).strip("\"'*_ ")
-    found = "".join(re.findall(r"[^.!?]+[.!?]", line)[:most]).strip()
+    found = "".join(whole_sentences(line)[:most]).strip()
     if _REFUSAL.match(line) or not 3 <= len(found.split()) <= longest:
         return None
     return found
+
+
+def whole_sentences(line: str) -> list[str]:
+    """The sentences of a line that have an end, as they stand."""
+    return _SENTENCE.findall(line)
 
 
 def cell(text: str) -> str:

@@ -8,8 +8,8 @@ import secrets
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import String, delete
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import String, delete, exists, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from fspo.web.database import Base, Database, Moment, now
 
@@ -63,12 +63,14 @@ def sign_in(database: Database, room: str, subject: str, hours: float) -> str:
     Args:
         database: where it is kept.
         room: which application; a session of one is nothing in another.
-        subject: who it is, in the application's own words.
+        subject: who it is, in the application's own words, which never come to mean another.
         hours: how long it lasts.
     """
     token = new_token()
     with database.writing() as session:
-        session.execute(delete(SignedIn).where(SignedIn.expires < now()))
+        ended = SignedIn.expires < now()
+        if session.scalar(select(exists().where(ended))):  # nothing is erased for nothing
+            session.execute(delete(SignedIn).where(ended))
         session.add(
             SignedIn(
                 token=digest(token),
@@ -93,6 +95,12 @@ def sign_out(database: Database, token: str) -> None:
     """Ends a session."""
     with database.writing() as session:
         session.execute(delete(SignedIn).where(SignedIn.token == digest(token)))
+
+
+def end_sign_ins(session: Session, room: str, subject: str) -> None:
+    """Ends all sessions of somebody, within a transaction."""
+    theirs = (SignedIn.room == room) & (SignedIn.subject == subject)
+    session.execute(delete(SignedIn).where(theirs))
 
 
 def csrf_token(token: str) -> str:
