@@ -96,8 +96,8 @@ def _not_made(name: str, key: str, error: Exception) -> FspoError:
     told = shown(str(error), key) or type(error).__name__
     if isinstance(error, ImportError) and "socks" in told.lower():
         return FspoError(
-            f"{name}: ALL_PROXY, HTTP_PROXY or HTTPS_PROXY names a SOCKS proxy, which needs another "
-            "package: `pip install socksio`. Or take the proxy out of the environment."
+            f"{name}: ALL_PROXY, HTTP_PROXY or HTTPS_PROXY names a SOCKS proxy, which needs "
+            "another package: `pip install socksio`. Or take the proxy out of the environment."
         )
     if isinstance(error, OSError):  # also of ssl
         return FspoError(

@@ -33,7 +33,7 @@ _TOO_LONG = re.compile(
     r"|(prompt|input|message|request)s? (is|are) too (long|large)",
     re.IGNORECASE,
 )
-_FINISHED_BY_FILTER = (
+WITHHELD = (
     "content_filter", "content-filter", "contentfilter", "refusal", "safety", "blocked",
     "prohibited_content", "recitation", "blocklist", "spii", "sensitive",
 )  # fmt: skip
@@ -103,6 +103,9 @@ class Fault:
 def fault_of(error: BaseException, key: str) -> Fault:
     """What an error of the client says, without the key."""
     response = getattr(error, "response", None)
+    body = getattr(error, "body", None)
+    if response is None and body is not None and not isinstance(error, ErrorReply):
+        error = ErrorReply({"error": body})  # in the middle of a stream
     if isinstance(error, ErrorReply):
         return _read(200, json.dumps(error.body), None, key)
     if response is None:
@@ -123,7 +126,7 @@ def filtered(choice: Any) -> str:
     refusal = message.get("refusal") if not message.get("content") else None
     if isinstance(refusal, str) and refusal:
         return refusal
-    return f"finish_reason {finish}" if finish in _FINISHED_BY_FILTER else ""
+    return f"finish_reason {finish}" if finish in WITHHELD else ""
 
 
 def shown(text: str, key: str) -> str:

@@ -25,7 +25,7 @@ _NAMED = {
     "temperature": r"\btemperature\b",
     "stop": r"[`'\"]stop[`'\"]|\bstop[ _-]?(sequence|word|token)s?\b|\bstop\b(?= *:)",
     "max_completion_tokens": r"\bmax[ _-]?completion[ _-]?tokens\b",
-    "max_tokens": r"\bmax[ _-]?(new[ _-]?|output[ _-]?)?tokens\b",
+    "max_tokens": r"\bmax[ _-]?(new[ _-]?|output[ _-]?|completion[ _-]?)?tokens\b",
 }
 _PATTERNS = {name: re.compile(form, re.IGNORECASE) for name, form in _NAMED.items()}
 _PART_OF = {"top_logprobs": "logprobs"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
 # How models mark it: what begins it and what ends it.
 _MARKS = (
@@ -47,10 +48,43 @@ def without_thinking(text: str) -> str:
     return text[_behind_space(text, thought) :] if thought else text
 
 
-def may_begin_thinking(text: str) -> bool:
-    """Whether a text, so far as it is there, is or may become the beginning of thinking."""
+def spoken(pieces: Iterable[str]) -> Iterator[str]:
+    """The pieces of an answer as they come, without what the model thought before.
+
+    What it thought has to begin with a mark: without one, an answer would have to be held back to
+    its end.
+    """
+    pieces = iter(pieces)
+    held, ends = "", ""  # what is not decided yet; what ends the thinking that we are in
+    for piece in pieces:
+        held += piece
+        while True:
+            if ends:
+                _, over, behind = held.partition(ends)
+                if not over:
+                    held = held[-len(ends) :]
+                    break
+                held, ends = behind.lstrip(), ""
+            if _is_open(held):
+                break
+            ends = _end_of_thinking(held)
+            if not ends:
+                yield held
+                yield from pieces
+                return
+    if not ends and held:
+        yield held
+
+
+def _is_open(text: str) -> bool:
+    """Whether it is open what a text begins with, so far as it is there."""
     start = text.lstrip()
-    return any(start.startswith(mark) or mark.startswith(start) for mark, _ in _MARKS)
+    return any(mark.startswith(start) for mark, _ in _MARKS)
+
+
+def _end_of_thinking(text: str) -> str:
+    """What ends the thinking that a text begins with; "" if it begins with none."""
+    return next((ends for begins, ends in _MARKS if text.lstrip().startswith(begins)), "")
 
 
 def _behind_space(text: str, start: int) -> int:
