@@ -21,7 +21,7 @@ from fspo.assistant.callers import Callers, Refused, user_of
 from fspo.assistant.pairs import Pairs
 from fspo.assistant.portable import brought, exported
 from fspo.assistant.profiles import Choice, Profile, Profiles
-from fspo.errors import FspoError
+from fspo.errors import FspoError, ServerError
 
 _NOBODY = Person("")
 
@@ -127,7 +127,8 @@ def _events(
             for text in reply.pieces:
                 yield piece({"content": text})
         except FspoError as error:  # too late for a status: clients look for this
-            yield event({"error": {"message": str(error), "type": "server_error"}})
+            told = error.public if isinstance(error, ServerError) else str(error)
+            yield event({"error": {"message": told, "type": "server_error"}})
             return
     yield piece({}, reply.finish_reason)
     if with_usage:

@@ -17,7 +17,8 @@ from fspo.assistant.backend import Backend, Sampling
 from fspo.assistant.callers import Callers, Refused
 from fspo.assistant.pairs import Pairs
 from fspo.assistant.profiles import Profiles
-from fspo.errors import FspoError
+from fspo.console import say
+from fspo.errors import FspoError, ServerError
 from fspo.preferences.records import Preference
 from fspo.web.database import Database
 from fspo.web.guards import add_guards
@@ -73,6 +74,7 @@ def create_app(
 def _add_errors(app: FastAPI) -> None:
     def told(status: int, message: str, code: str = "") -> JSONResponse:
         kind = "server_error" if status >= 500 else "invalid_request_error"
+        kind = "rate_limit_error" if status == 429 else kind
         error = {"message": message, "type": kind, "param": None, "code": code or None}
         headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
         return JSONResponse({"error": error}, status, headers)
@@ -80,6 +82,16 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Refused)
     def refused(_: Request, error: Refused) -> JSONResponse:
         return told(error.status, error.message, error.code)
+
+    @app.exception_handler(ServerError)
+    def not_answered(_: Request, error: ServerError) -> JSONResponse:
+        if error.status >= 500:
+            say(error.logged)
+        return told(error.status, error.public)
+
+    @app.exception_handler(Exception)
+    def unknown(_: Request, error: Exception) -> JSONResponse:
+        return told(500, "something went wrong here; it is in the server's log")
 
     @app.exception_handler(FspoError)
     def at_fault(_: Request, error: FspoError) -> JSONResponse:
