@@ -14,6 +14,7 @@ from typing import Any
 
 from fspo.console import say
 from fspo.errors import FspoError, cut, excerpt, first_line
+from fspo.home import in_home
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.tables import Row, check_whole, kind_of, parse_json, rows, rows_within
 
@@ -37,6 +38,7 @@ def load_preferences(path: str | Path, drop_ties: bool = False) -> Preferences:
     """
     by_user: dict[str, list[Preference]] = {}
     ties = 0
+    path = in_home(str(path))
     for user_id, preference in preference_rows(path):
         if preference.chosen == preference.rejected:
             ties += 1

@@ -17,7 +17,7 @@ from fspo.domains.described import Described, Example, Trait, Value
 from fspo.errors import FspoError
 from fspo.llm.requests import LanguageModel, Request, ask
 from fspo.synthesis.embedding import Embedder, Unlike
-from fspo.synthesis.quoting import one_line
+from fspo.synthesis.quoting import one_line, split_sentences
 
 SHOWN = 4  # people that the model is shown before it thinks up another
 ALIKE = 0.97  # two descriptions of a higher cosine similarity are of the same person
@@ -181,8 +181,7 @@ def _grow_request(people: Sequence[Persona], turn: int, generator: np.random.Gen
 def read_description(text: str) -> str | None:
     """The description in a model's answer, on one line, or None if there is none."""
     line = next(_content_lines(text), "")
-    sentences = re.findall(r"[^.!?]+[.!?]", line)
-    description = one_line(" ".join(sentence.strip() for sentence in sentences))
+    description = one_line(" ".join(sentence.strip() for sentence in split_sentences(line)))
     words = description.split()
     if not 6 <= len(words) <= LONGEST or re.match(r"(sure|here|i'm sorry|as an)\b", line, re.I):
         return None

@@ -22,6 +22,12 @@ def one_line(text: str) -> str:
     return _SPACE.sub(" ", _plain(text)).strip()
 
 
+def split_sentences(text: str) -> list[str]:
+    """The whole sentences of a text, each with its full stop, in time that grows as the text."""
+    end = max(text.rfind(stop) for stop in ".!?") + 1  # behind it the pattern would search in vain
+    return re.findall(r"[^.!?]+[.!?]", text[:end])
+
+
 def sentences(text: str, most: int, longest: int) -> str | None:
     """The first whole sentences of what a model wrote, on one line, or None if it wrote none.
 
@@ -31,7 +37,7 @@ def sentences(text: str, most: int, longest: int) -> str | None:
         longest: how many words they may have together.
     """
     line = one_line(text).strip("\"'*_ ")
-    found = "".join(re.findall(r"[^.!?]+[.!?]", line)[:most]).strip()
+    found = "".join(split_sentences(line)[:most]).strip()
     if _REFUSAL.match(line) or not 3 <= len(found.split()) <= longest:
         return None
     return found
