@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from fspo import faults
 from fspo.assistant import commands as assistant
 from fspo.errors import FspoError
-from fspo.flags import MOST_SEED, AsJson, Quiet, Seed, hush, show
+from fspo.flags import LARGEST_SEED, AsJson, Commands, Quiet, Seed, hush, show
 from fspo.preferences import commands as preferences
 from fspo.study.commands import study_app
 
 
-class _Commands(TyperGroup):
+class _Commands(Commands):
     """Runs a command, and turns whatever it raises into one line and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -134,7 +133,9 @@ def synthesize(
     users: int | None = None,
     preferences_per_user: int | None = None,
     budget: Annotated[float | None, typer.Option(help="The most money to spend.")] = None,
-    preview: Annotated[int | None, typer.Option(help="Show so many requests, ask none.")] = None,
+    preview: Annotated[
+        int | None, typer.Option(help="Show so many requests, ask none.", min=0)
+    ] = None,
     engine: Annotated[str, typer.Option(help="local, or ray: on a Ray cluster.")] = "local",
     workers: Annotated[int, typer.Option(help="Of the Ray cluster.", min=1)] = 2,
     seed: Seed = 0,
@@ -192,7 +193,9 @@ def train(
     seed: int | None = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from a checkpoint.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will take.")] = False,
-    tflops: Annotated[float | None, typer.Option(help="Dry run: TFLOP/s to reckon with.")] = None,
+    tflops: Annotated[
+        float | None, typer.Option(help="Dry run: TFLOP/s to reckon with.", min=1e-6)
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a policy on users' preferences, as a recipe says; flags win over the recipe."""
@@ -279,7 +282,7 @@ def audit(
 def paper(
     table: Annotated[str, typer.Argument(help="reviews, elix or roleplay; or a recipe's path.")],
     out: Annotated[Path, typer.Option(help="Folder for data, policies, results and the table.")],
-    seed: Annotated[int, typer.Option(help="The first seed.", min=0, max=MOST_SEED)] = 0,
+    seed: Annotated[int, typer.Option(help="The first seed.", min=0, max=LARGEST_SEED)] = 0,
     seeds: Annotated[int, typer.Option(help="How many: each has its own users.", min=1)] = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -313,7 +316,7 @@ def rank(
     answer: Annotated[list[str], typer.Option(help="A candidate; give two or more.")],
     policy: Annotated[Path, typer.Option(help="The folder that `fspo train` wrote.")],
     user: Annotated[Text, typer.Option(help="Whose preferences, where there are several.")] = None,
-    shots: Annotated[int | None, typer.Option(help="How many preferences to read.")] = None,
+    shots: Annotated[int | None, typer.Option(help="How many preferences to read.", min=0)] = None,
     mirrored: Mirroring = False,
     quiet: Quiet = False,
     as_json: AsJson = False,

@@ -79,7 +79,9 @@ def _found(model: Any, causal: Any, name: str) -> bool:
     try:
         expected = _own(model, trees)
     except Exception as error:
-        raise _refused(causal, name, f"it cannot read token ids alone ({first_line(error)})") from error
+        raise _refused(
+            causal, name, f"it cannot read token ids alone ({first_line(error)})"
+        ) from error
     reason = ""
     config = causal.config.get_text_config()
     attention = config._attn_implementation
@@ -102,7 +104,10 @@ def _ruled_out(config: Any) -> str:
     """What keeps long texts from being read like short ones, which a small tree cannot show."""
     if "lsh" in (getattr(config, "attn_layers", None) or ()):
         return "what it attends to is drawn at random"
-    if getattr(config, "attention_type", None) == "block_sparse" and config.model_type == "big_bird":
+    if (
+        getattr(config, "attention_type", None) == "block_sparse"
+        and config.model_type == "big_bird"
+    ):
         return "what it attends to in long texts is drawn at random"
     return ""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fspo.errors import FspoError
-from fspo.flags import AsJson, print_json, show
+from fspo.flags import LARGEST_SEED, AsJson, print_json, show
 
 if TYPE_CHECKING:
     from fspo.web.database import Database
@@ -97,7 +97,7 @@ def simulate(
         list[float] | None, typer.Option(help="How often ours wins; one for each comparison.")
     ] = None,
     participants: Annotated[int, typer.Option(help="How many take part.", min=1)] = 50,
-    seed: Annotated[int, typer.Option(help="Of their choices.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of their choices.", min=0, max=LARGEST_SEED)] = 0,
     database: Annotated[str | None, typer.Option(help="An empty one; default: none kept.")] = None,
 ) -> None:
     """Run the study with synthetic participants over HTTP, and compare every row."""

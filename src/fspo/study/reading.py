@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fspo.errors import FspoError
+from fspo.errors import FspoError, excerpt
 from fspo.preferences.records import Preference, plain_text
 from fspo.recipe import read_recipe
 from fspo.study.cleaning import clean
@@ -72,7 +72,7 @@ def _faults_in(language: Language) -> Iterator[str]:
         yield "asks: two of them have the same name"
     for pair in (*language.pairs, *language.practice):
         if pair.answers[0] == pair.answers[1]:
-            yield f"the two answers to {pair.question!r} are the same text"
+            yield f"the two answers to {excerpt(pair.question)} are the same text"
 
 
 def _asked(language: Language) -> list[tuple[str, list[str]]]:
