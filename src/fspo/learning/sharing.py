@@ -45,12 +45,15 @@ def lower_layers_once(model: Any) -> Iterator[None]:
 
 
 def _without_adapter(model: Any) -> list[Any]:
-    """The layers at the bottom of the model that hold no part of any adapter."""
+    """The layers at the bottom of the model that hold no part of any adapter, nor what is below."""
     from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper  # modules and tokens that learn
 
-    layers = model.get_base_model().base_model.layers
-    return list(
-        takewhile(
-            lambda layer: not any(isinstance(m, BaseTunerLayer) for m in layer.modules()), layers
-        )
-    )
+    def adapted(module: nn.Module) -> bool:
+        kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+        return any(isinstance(m, kinds) for m in module.modules())
+
+    base = model.get_base_model()
+    if adapted(base.get_input_embeddings()):
+        return []
+    return list(takewhile(lambda layer: not adapted(layer), base.base_model.layers))
