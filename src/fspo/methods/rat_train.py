@@ -138,9 +138,9 @@ def _read(path: Path, users: int) -> dict[str, list[str]]:
     whole = len(lines) if lines and lines[-1].endswith(b"\n") else len(lines) - 1
     if whole < users:  # users of a part are sampled together
         whole -= whole % _USERS_AT_ONCE
-    if whole < len(lines):
-        write_text(path, b"".join(lines[:whole]).decode("utf-8"))
     try:
+        if whole < len(lines):
+            write_text(path, b"".join(lines[:whole]).decode("utf-8"))
         rows = [json.loads(line) for line in lines[:whole]]
         return {row["user_id"]: list(row["descriptions"]) for row in rows}
     except (ValueError, KeyError, TypeError):
