@@ -16,6 +16,7 @@ from fspo import faults
 from fspo.assistant import commands as assistant
 from fspo.errors import FspoError
 from fspo.flags import LARGEST_SEED, AsJson, Commands, Quiet, Seed, hush, show
+from fspo.locks import only_run
 from fspo.preferences import commands as preferences
 from fspo.study.commands import study_app
 
@@ -117,7 +118,9 @@ def demo(
     from fspo.recipe import DEMO_RECIPE, DemoRecipe, read_recipe
 
     hush(quiet)
-    report_path = run_demo(read_recipe(DemoRecipe, recipe or DEMO_RECIPE, {}), out, seed)
+    settings = read_recipe(DemoRecipe, recipe or DEMO_RECIPE, {})
+    with only_run(out):
+        report_path = run_demo(settings, out, seed)
     print(report_path)
 
 
@@ -153,7 +156,9 @@ def synthesize(
             )
         from fspo.synthesis.run import run_reviews
 
-        show(run_reviews(shared | {"model": model, "titles": titles}, out, seed), as_json, out)
+        with only_run(out, beside=True):
+            figures = run_reviews(shared | {"model": model, "titles": titles}, out, seed)
+        show(figures, as_json, out)
         return
     if titles is not None:
         raise FspoError("--titles is for the demo's reviews; here it is --questions")
@@ -170,7 +175,9 @@ def synthesize(
         return
     if engine not in ("local", "ray"):
         raise FspoError(f"--engine {engine}: use local or ray")
-    show(run_described(plan, out, seed, workers if engine == "ray" else None), as_json, out)
+    with only_run(out, beside=True):
+        figures = run_described(plan, out, seed, workers if engine == "ray" else None)
+    show(figures, as_json, out)
 
 
 @app.command()
@@ -252,7 +259,9 @@ def evaluate(
     given: dict[str, Any] = {key: value for key, value in locals().items() if key in keys}
     given |= {"baselines": baseline or None, "methods": method or None}
     given |= {"mirrored": mirrored or None, "stacked": stacked or None}
-    results = run(data, policy, out, read_recipe(EvaluateRecipe, recipe, given), seed)
+    settings = read_recipe(EvaluateRecipe, recipe, given)
+    with only_run(out):
+        results = run(data, policy, out, settings, seed)
     show(results, as_json, out / "results.json")
 
 
@@ -274,7 +283,8 @@ def audit(
 
     hush(quiet)
     recipe = read_recipe(EvaluateRecipe, None, {"shots": shots, "users": users})
-    found = run_audit(data, policy, out, recipe, seed, judge)
+    with only_run(out):
+        found = run_audit(data, policy, out, recipe, seed, judge)
     show(found, as_json, render(found))
 
 
@@ -295,7 +305,8 @@ def paper(
 
     hush(quiet)
     recipe = read_recipe(PaperRecipe, recipe_path(table), {})
-    found = run_paper(recipe, out, range(seed, seed + seeds))
+    with only_run(out):
+        found = run_paper(recipe, out, range(seed, seed + seeds))
     show(found, as_json, render(found))
 
 

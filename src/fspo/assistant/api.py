@@ -22,6 +22,7 @@ from fspo.assistant.pairs import Pairs
 from fspo.assistant.portable import brought, exported
 from fspo.assistant.profiles import Choice, Profile, Profiles
 from fspo.errors import FspoError, ServerError
+from fspo.methods.best_of import all_finite
 
 _NOBODY = Person("")
 
@@ -198,7 +199,9 @@ def _add_choices(router: APIRouter, assistant: Assistant) -> None:
     def rank(request: Request, asked: wire.RankRequest) -> dict[str, Any]:
         """Orders answers as the user would; only differences of rewards mean something."""
         _, profile = assistant.profile(request, "rank", asked.user)
-        rewards = assistant.backend.rewards(profile.person(), asked.prompt, asked.answers)
+        rewards = all_finite(
+            assistant.backend.rewards(profile.person(), asked.prompt, asked.answers)
+        )
         order = sorted(range(len(rewards)), key=lambda index: -rewards[index])
         return {
             "object": "list",

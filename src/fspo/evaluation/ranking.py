@@ -42,7 +42,8 @@ def rank(
         it is not calibrated.
 
     Raises:
-        FspoError: if the user is not clear, or there are fewer than two answers.
+        FspoError: if the user is not clear, there are fewer than two answers, or a reward is not
+            finite.
     """
     if len(answers) < 2:
         raise FspoError("--answer: ranking takes at least two candidate answers")

@@ -81,13 +81,23 @@ def _carry_all(model: Any, lower: list[Any]) -> bool:
 
 
 def _without_adapter(model: Any) -> list[Any]:
-    """The layers at the bottom of the model that hold no part of any adapter; none if unknown."""
+    """The layers at the bottom of the model that hold no part of any adapter, nor what is below.
+
+    None where the layers cannot be told.
+    """
     from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper  # modules and tokens that learn
     from torch import nn
 
     from fspo.learning.scoring import decoder_of
 
+    def adapted(module: nn.Module) -> bool:
+        kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+        return any(isinstance(m, kinds) for m in module.modules())
+
     causal = model.get_base_model()
+    if adapted(causal.get_input_embeddings()):
+        return []
     depth = causal.config.get_text_config().num_hidden_layers
     layers: list[Any] = next(
         (
@@ -97,8 +107,4 @@ def _without_adapter(model: Any) -> list[Any]:
         ),
         [],
     )
-    return list(
-        takewhile(
-            lambda layer: not any(isinstance(m, BaseTunerLayer) for m in layer.modules()), layers
-        )
-    )
+    return list(takewhile(lambda layer: not adapted(layer), layers))
