@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -21,6 +22,7 @@ from fspo.console import say
 from fspo.errors import FspoError, ServerError
 from fspo.preferences.records import Preference
 from fspo.web.database import Database
+from fspo.web.faults import TOLD, log_fault
 from fspo.web.guards import add_guards
 from fspo.web.pages import add_static
 
@@ -96,6 +98,11 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(FspoError)
     def at_fault(_: Request, error: FspoError) -> JSONResponse:
         return told(400, str(error))
+
+    @app.exception_handler(SQLAlchemyError)
+    def database(_: Request, error: SQLAlchemyError) -> JSONResponse:
+        log_fault(error)
+        return told(503, TOLD)
 
     @app.exception_handler(HTTPException)
     def http(_: Request, error: HTTPException) -> JSONResponse:

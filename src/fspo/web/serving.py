@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fspo.console import say
 from fspo.errors import FspoError
+from fspo.web.addresses import BehindProxy
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -42,7 +43,7 @@ def serve(
         port: of it.
         certificate: a PEM file, for TLS; `key` is its private key's.
         key: see `certificate`.
-        behind_proxy: believe X-Forwarded-For and -Proto, which a proxy on this machine sets.
+        behind_proxy: believe X-Forwarded-For and -Proto, as `BehindProxy` does.
 
     Raises:
         FspoError: if the address is taken.
@@ -51,6 +52,8 @@ def serve(
 
     import uvicorn
 
+    if behind_proxy:
+        app.add_middleware(BehindProxy)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -67,8 +70,7 @@ def serve(
         log_level="warning",
         ssl_certfile=certificate,
         ssl_keyfile=key,
-        proxy_headers=behind_proxy,
-        forwarded_allow_ips="127.0.0.1" if behind_proxy else None,
+        proxy_headers=False,  # `BehindProxy` believes less of them
         server_header=False,
         timeout_graceful_shutdown=5,
     )
