@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from fspo import __version__
 from fspo.assistant import api, page
+from fspo.assistant.answering import AT_ONCE, Answers
 from fspo.assistant.backend import Backend, Sampling
 from fspo.assistant.callers import Callers, Refused
 from fspo.assistant.keys import has_keys
@@ -32,6 +33,7 @@ def create_app(
     pairs: Sequence[Preference] = (),
     sampling: Sampling | None = None,
     requests_a_minute: int = _REQUESTS_A_MINUTE,
+    answers_at_once: int = AT_ONCE,
 ) -> FastAPI:
     """The application.
 
@@ -41,6 +43,7 @@ def create_app(
         pairs: what can be asked about; without, only the person's own questions are.
         sampling: how answers are drawn where a request does not say.
         requests_a_minute: of one address, at most.
+        answers_at_once: that are written, or ranked; more are told to come back.
     """
     app = FastAPI(title="fspo", version=__version__, docs_url=None, redoc_url=None)
     assistant = api.Assistant(
@@ -49,6 +52,7 @@ def create_app(
         Pairs(backend, pairs),
         Callers(database),
         sampling or Sampling(),
+        Answers(answers_at_once),
     )
     app.include_router(api.routes(assistant))
     app.include_router(page.routes(assistant))
@@ -62,7 +66,7 @@ def _add_errors(app: FastAPI) -> None:
     def told(status: int, message: str, code: str = "") -> JSONResponse:
         kind = "server_error" if status >= 500 else "invalid_request_error"
         error = {"message": message, "type": kind, "param": None, "code": code or None}
-        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+        headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}.get(status)
         return JSONResponse({"error": error}, status, headers)
 
     @app.exception_handler(Refused)
