@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 
 from fspo import __version__
 from fspo.assistant import api, page
+from fspo.assistant.answering import AT_ONCE, Answers
 from fspo.assistant.backend import Backend, Sampling
 from fspo.assistant.callers import Callers, Refused
 from fspo.assistant.pairs import Pairs
@@ -37,6 +38,7 @@ def create_app(
     sampling: Sampling | None = None,
     requests_a_minute: int = _REQUESTS_A_MINUTE,
     needs_keys: bool = False,
+    answers_at_once: int = AT_ONCE,
 ) -> FastAPI:
     """The application.
 
@@ -47,6 +49,7 @@ def create_app(
         sampling: how answers are drawn where a request does not say.
         requests_a_minute: of one address, at most.
         needs_keys: serve nobody without a key, even if the last one was revoked by now.
+        answers_at_once: that are written, or ranked; more are told to come back.
     """
 
     @asynccontextmanager
@@ -64,6 +67,7 @@ def create_app(
         Pairs(backend, pairs),
         callers,
         sampling or Sampling(),
+        Answers(answers_at_once),
     )
     app.include_router(api.routes(assistant))
     app.include_router(page.routes(assistant))
@@ -78,7 +82,7 @@ def _add_errors(app: FastAPI) -> None:
         kind = "server_error" if status >= 500 else "invalid_request_error"
         kind = "rate_limit_error" if status == 429 else kind
         error = {"message": message, "type": kind, "param": None, "code": code or None}
-        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+        headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}.get(status)
         return JSONResponse({"error": error}, status, headers)
 
     @app.exception_handler(Refused)
