@@ -92,6 +92,12 @@ def _pools(path: Path, study: Study, code: str) -> Pools:
             f"{place}.pairs: there are pairs about {len(about)} different questions, and "
             f"label_pairs asks for {study.label_pairs}; add some, or lower it"
         )
+    different = {pair.plain_pair for pair in pairs}
+    if 1 < len(different) < study.label_pairs:  # nobody labels the same two answers twice
+        raise FspoError(
+            f"{place}.pairs: they are between {len(different)} different pairs of answers, and "
+            f"label_pairs asks for {study.label_pairs}; add some, or lower it"
+        )
     spelled: dict[str, str] = {}
     for question in _questions(path, place, language):
         spelled.setdefault(plain_text(question), question)
