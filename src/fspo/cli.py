@@ -152,7 +152,8 @@ def synthesize(
         if engine != "local" or any(x is not None for x in (labeller, questions, budget, preview)):
             raise FspoError(
                 "reviews without a recipe are the demo's: its flags are --model, --titles, --users "
-                "and --preferences-per-user. For the others give --recipe recipes/reviews.yaml."
+                "and --preferences-per-user. For the others add --recipe reviews, which "
+                "makes them as other domains are made."
             )
         from fspo.synthesis.run import run_reviews
 
@@ -244,6 +245,9 @@ def evaluate(
     stacked: Annotated[
         bool, typer.Option("--stacked", help="The baselines together, too, and with each policy.")
     ] = False,
+    trust_domain: Annotated[
+        bool, typer.Option("--trust-domain", help="Run the Python of a judge file's domain.")
+    ] = False,
     shots: int | None = None,
     users: int | None = None,
     seed: Seed = 0,
@@ -261,7 +265,7 @@ def evaluate(
     given |= {"mirrored": mirrored or None, "stacked": stacked or None}
     settings = read_recipe(EvaluateRecipe, recipe, given)
     with only_run(out):
-        results = run(data, policy, out, settings, seed)
+        results = run(data, policy, out, settings, seed, trust_domain)
     show(results, as_json, out / "results.json")
 
 
@@ -325,7 +329,7 @@ def rank(
     preferences: Annotated[Path, typer.Option(help="The user's preferences: a file or folder.")],
     prompt: Annotated[str, typer.Option(help="What was asked.")],
     answer: Annotated[list[str], typer.Option(help="A candidate; give two or more.")],
-    policy: Annotated[Path, typer.Option(help="The folder that `fspo train` wrote.")],
+    policy: Annotated[str, typer.Option(help="What `fspo train` wrote, or NAME=FOLDER.")],
     user: Annotated[Text, typer.Option(help="Whose preferences, where there are several.")] = None,
     shots: Annotated[int | None, typer.Option(help="How many preferences to read.", min=0)] = None,
     mirrored: Mirroring = False,

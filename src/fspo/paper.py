@@ -17,7 +17,7 @@ from fspo.console import say
 from fspo.errors import FspoError
 from fspo.files import write_json, write_text
 from fspo.paper_table import Results, Table, pooled, render
-from fspo.recipe import RECIPES
+from fspo.recipe import RECIPES, recipe_file
 
 if TYPE_CHECKING:
     from fspo.paper_recipe import PaperPart, PaperRecipe
@@ -34,8 +34,8 @@ def recipe_path(name: str) -> Path:
     own = TABLES / f"{name}.yaml"
     if own.is_file():
         return own
-    if Path(name).is_file():
-        return Path(name)
+    if (found := recipe_file(Path(name))).is_file():
+        return found
     there = ", ".join(sorted(path.stem for path in TABLES.glob("*.yaml")))
     raise FspoError(f"there is no table {name!r}: take {there}, or give a recipe's path")
 

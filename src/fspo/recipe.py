@@ -314,12 +314,24 @@ R = TypeVar("R", bound=Section)
 _FAULTS = 10  # that a message names; a long list of the wrong kind has one for each of its values
 
 
+def recipe_file(path: Path) -> Path:
+    """Returns where a recipe is: the file of that path, or else one of those that come with fspo.
+
+    `recipes/NAME.yaml`, `NAME.yaml` and `NAME` are found from any folder. A path that is neither
+    stays as it is.
+    """
+    if path.is_file() or path.is_absolute() or ".." in path.parts:
+        return path
+    own = RECIPES.joinpath(*path.parts[path.parts[:1] == ("recipes",) :])
+    return next((p for p in (own, Path(f"{own}.yaml")) if p.is_file()), path)
+
+
 def read_recipe(kind: type[R], path: Path | None, overrides: Mapping[str, Any]) -> R:
     """Reads a recipe from YAML and puts what was given on the command line over it.
 
     Args:
         kind: which recipe it is.
-        path: a YAML file, or None for the defaults.
+        path: a YAML file, or the name of one of ours (`recipe_file`), or None for the defaults.
         overrides: settings that win over the file's; None means not given.
 
     Raises:
@@ -327,6 +339,7 @@ def read_recipe(kind: type[R], path: Path | None, overrides: Mapping[str, Any]) 
     """
     settings: Any = {}
     if path is not None:
+        path = recipe_file(path)
         try:
             settings = read_yaml(path) or {}
         except OSError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from fspo import FspoError, Preference, Preferences, User
 from fspo.evaluation.cohort import Cohort, cohort, eligible, who_is_asked, with_enough_shots
 from fspo.evaluation.probing import draw_probes
 from fspo.learning.episodes import learned_from
+from fspo.learning.learned import Learned, save_learned
 from fspo.preferences.splitting import hold_out
 from fspo.recipe import EvaluateRecipe
 
@@ -149,3 +152,150 @@ def test_users_who_are_not_split_are_new_to_what_was_trained_elsewhere(tmp_path:
     every = Preferences({f"u{n}": [Preference("q", "a", "b")] for n in range(4)}, source="here")
     assert cohort(every, {"FSPO": {"data": "here"}}, EvaluateRecipe()).new == "neither"
     assert cohort(every, {"FSPO": {"data": "there"}}, EvaluateRecipe()).new == "users"
+
+
+def rows_of(*names: str) -> Preferences:
+    """Everybody's choices over the same pairs, as in a poll: what differs is who chose which."""
+    rows = [Preference(f"q{k} é", f"yes {k}", f"no {k}") for k in range(8)]
+    by_user = {
+        name: [row.reversed() if (len(name) + k) % 2 else row for k, row in enumerate(rows)]
+        for name in names
+    }
+    return Preferences(by_user, source="here")
+
+
+def copied(every: Preferences, change: str, source: str) -> Preferences:
+    """The same data as somebody else might have it."""
+    rows = {user: list(own) for user, own in every.by_user.items()}
+    if change == "reordered":
+        rows = {user: rows[user][::-1] for user in reversed(rows)}
+    elif change == "rows removed":
+        rows = {user: own[: 2 + len(user) % 3] for user, own in rows.items()}
+    elif change == "users removed":
+        rows = dict(list(rows.items())[::2])
+    elif change == "users and rows added":
+        more = [Preference(f"new {k}", "good", "bad") for k in range(3)]
+        rows = {"new": more} | {user: [*more, *own] for user, own in rows.items()}
+    elif change == "some rows replaced":
+        more = [Preference("new", "good", "bad")]
+        rows = {user: more if n % 3 else own for n, (user, own) in enumerate(rows.items())}
+    elif change == "turned round":
+        rows = {user: [row.reversed() for row in own] for user, own in rows.items()}
+    elif change == "white space and Unicode":
+        rows = {
+            user: [
+                Preference(
+                    unicodedata.normalize("NFD", row.prompt) + " ",
+                    row.chosen.replace(" ", "\r\n"),
+                    row.rejected,
+                )
+                for row in own
+            ]
+            for user, own in rows.items()
+        }
+    return Preferences(rows, source=source)
+
+
+CHANGES = (
+    "none",
+    "reordered",
+    "rows removed",
+    "users removed",
+    "users and rows added",
+    "some rows replaced",
+    "turned round",
+    "white space and Unicode",
+)
+
+
+def policy_of(folder: Path, every: Preferences, **settings: object) -> dict[str, object]:
+    """A policy's folder and settings, as training on these data leaves them."""
+    shares = [float(str(settings.get(key, 0.0))) for key in ("holdout_users", "holdout_prompts")]
+    known = {
+        "model": "owner/m",
+        "template": "chain",
+        "beta": 0.1,
+        "data": "somewhere",
+        "beside": {},
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "fspo.json").write_text(json.dumps(known | settings))
+    adapter = settings.get("adapter")
+    kept = learned_from(every, "train", *shares)
+    save_learned(folder, Learned.of(kept, shares), Path(str(adapter)) if adapter else None)
+    return known | settings
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("held_out", [0.0, 0.4])
+def test_a_copy_of_what_was_learned_from_is_no_new_data(
+    tmp_path: Path, change: str, held_out: float
+) -> None:
+    every = rows_of(*(f"user {'x' * n}" for n in range(10)))
+    settings = policy_of(tmp_path / "policy", every, holdout_users=held_out)
+    learned = set(learned_from(every, "train", held_out, 0.0).by_user)
+    copy = copied(every, change, "elsewhere")
+
+    def asked(**shares: float) -> Cohort:
+        policies, folders = {"FSPO": settings}, {"FSPO": tmp_path / "policy"}
+        return cohort(copy, policies, EvaluateRecipe(**shares), folders)
+
+    if not held_out:
+        assert asked().new == "neither"
+    for share in (0.2, 0.4, 0.6):
+        apart = set(hold_out(copy, share, 0.0).test.by_user)
+        if known := apart & learned:
+            told = rf"FSPO: it has learned from {len(known)} of the {len(apart)} users of elsewhere"
+            with pytest.raises(FspoError, match=told):
+                asked(holdout_users=share)
+        else:
+            assert set(asked(holdout_users=share).test.by_user) == apart
+    prompts = {p.prompt for _, p in hold_out(copy, 0.0, 0.5).train}
+    about = hold_out(copy, 0.0, 0.5).unseen
+    assert prompts
+    if any(not prompt.startswith("new") for prompt in about):
+        with pytest.raises(FspoError, match="it has learned from"):
+            asked(holdout_users=0.0, holdout_prompts=0.5)
+
+
+def test_part_of_the_data_that_was_held_out_is_new(tmp_path: Path) -> None:
+    every = rows_of(*(f"user {'x' * n}" for n in range(10)))
+    settings = policy_of(tmp_path / "policy", every, holdout_users=0.4)
+    apart = hold_out(every, 0.4, 0.0).test
+    found = cohort(
+        Preferences(apart.by_user, source="apart"),
+        {"FSPO": settings},
+        EvaluateRecipe(holdout_users=0.0),
+        {"FSPO": tmp_path / "policy"},
+    )
+    assert found.new == "users"
+
+
+def test_other_people_of_the_same_names_are_new(tmp_path: Path) -> None:
+    """Two datasets may both have a "user 1", asked the same even; they share no answer, though."""
+    settings = policy_of(tmp_path / "policy", rows_of("1", "2", "3"))
+    others = {
+        name: [Preference(row.prompt, row.chosen + "!", row.rejected + "!") for row in rows]
+        for name, rows in rows_of("1", "2", "3").by_user.items()
+    }
+    found = cohort(
+        Preferences(others, source="others"),
+        {"FSPO": settings},
+        EvaluateRecipe(),
+        {"FSPO": tmp_path / "policy"},
+    )
+    assert found.new == "users"
+
+
+def test_what_a_policy_went_on_from_counts_when_it_is_gone(tmp_path: Path) -> None:
+    users = [User(name, split="test" if n % 2 else "train") for n, name in enumerate("abcdef")]
+    every = Preferences(rows_of(*"abcdef").by_user, users, "here")
+    everybody = Preferences(every.by_user)
+    policy_of(tmp_path / "first", everybody)
+    second = policy_of(tmp_path / "second", every, adapter=str(tmp_path / "first"))
+    shutil.rmtree(tmp_path / "first")
+    for folder in ("second", "moved"):
+        with pytest.raises(FspoError, match=r"learned from 3 of the 3 users.*Leave them out"):
+            cohort(every, {"FSPO": second}, EvaluateRecipe(), {"FSPO": tmp_path / folder})
+        if folder == "second":
+            (tmp_path / "second").rename(tmp_path / "moved")

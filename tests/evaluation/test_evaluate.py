@@ -27,13 +27,14 @@ from fspo.domains import load_domain
 from fspo.evaluation.audit import prompts
 from fspo.evaluation.auditing import render, run_audit
 from fspo.evaluation.evaluate import evaluate
-from fspo.evaluation.keeping import Kept
+from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.ranking import rank
 from fspo.evaluation.repetition import repetition
 from fspo.evaluation.report import report
 from fspo.evaluation.winrate import outcome
 from fspo.learning.policy import load_policy
 from fspo.learning.train import train
+from fspo.methods.build import trained
 from fspo.methods.in_context import InContext
 from fspo.methods.method import Task
 from fspo.preferences.writing import save_preferences
@@ -374,3 +375,109 @@ def test_users_whose_shots_take_all_prompts_have_none_to_answer(place: Path) -> 
     alone = recipe.model_copy(update={"judge": "none"})
     results = evaluate(data, [place / "policy"], place / "none-left", alone)
     assert results["predictions"]["FSPO"]["n"] == 4 * 2 * 2
+
+
+def test_kept_answers_depend_on_all_that_lies_in_the_folders(place: Path, tmp_path: Path) -> None:
+    """Each file in turn, in place: what depends on it has another name, and only that."""
+    work = tmp_path / "work"
+    work.mkdir()
+    shutil.copytree(place / "model", work / "base")
+    shutil.copytree(place / "policy", work / "policy")
+    shutil.copytree(place / "policy", work / "policy" / "reference")
+    settings = json.loads((work / "policy" / "fspo.json").read_text())
+    settings["model"] = str(work / "base")
+    (work / "policy" / "fspo.json").write_text(json.dumps(settings))
+    names = ("base", "oracle", "LoRA per user", "FSPO", "FSPO, best of 2")
+
+    def told() -> dict[str, object]:
+        depends = dependencies(trained([work / "policy"]), RECIPE)
+        return {name: depends(name) for name in names}
+
+    before = told()
+    shutil.copytree(work, tmp_path / "copy")
+    for path, key, changes in (
+        ("base/config.json", "rms_norm_eps", names),
+        ("base/tokenizer_config.json", "model_max_length", names),
+        ("base/chat_template.jinja", "", names),
+        ("base/model.safetensors", "", names),
+        ("policy/adapter_config.json", "lora_alpha", names[3:]),
+        ("policy/adapter_model.safetensors", "", names[3:]),
+        ("policy/fspo.json", "shots", names[3:]),
+        ("policy/reference/adapter_model.safetensors", "", names[3:]),
+    ):
+        file = work / path
+        was = file.read_bytes() if file.is_file() else b""
+        if key:
+            file.write_text(json.dumps(json.loads(was) | {key: 1}))
+        else:
+            file.write_bytes(was[:-1] + b"\1")
+        now = told()
+        assert [name for name in names if now[name] != before[name]] == list(changes), path
+        file.write_bytes(was) if was else file.unlink()
+    assert told() == before
+    shutil.rmtree(work)
+    (tmp_path / "copy").rename(work)  # the same in other files
+    assert told() == before
+
+
+@pytest.mark.parametrize("what", ["weights", "template"])
+def test_another_base_model_in_the_same_place_is_asked_anew(
+    place: Path, tmp_path: Path, what: str
+) -> None:
+    base, policy = tmp_path / "model", tmp_path / "policy"
+    shutil.copytree(place / "model", base)
+    shutil.copytree(place / "policy", policy)
+    settings = json.loads((policy / "fspo.json").read_text())
+    (policy / "fspo.json").write_text(json.dumps(settings | {"model": str(base)}))
+    recipe = RECIPE.model_copy(update={"users": 2, "prompts_per_user": 1, "episodes_per_user": 1})
+    first = evaluate(place / "data", [policy], tmp_path / "out", recipe)
+    if what == "weights":
+        small_model(seed=1).save_pretrained(base)
+    else:
+        (base / "chat_template.jinja").write_text("{{ messages[-1]['content'] }} Well:")
+    again = evaluate(place / "data", [policy], tmp_path / "out", recipe)
+    fresh = evaluate(place / "data", [policy], tmp_path / "fresh", recipe)
+    assert again | {"seconds": 0} == fresh | {"seconds": 0}
+    assert again["example"] != first["example"]
+
+
+@pytest.mark.parametrize("copy", ["file", "elsewhere"])
+def test_a_copy_of_the_data_gives_the_same_results_as_the_data(
+    place: Path, tmp_path: Path, copy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if copy == "file":
+        rows = [
+            {"user_id": u, "prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected}
+            for u, p in load_preferences(place / "data").of("train")
+        ]
+        text = "".join(json.dumps(row) + "\n" for row in reversed(rows))
+        (tmp_path / "copy.jsonl").write_text(text)
+        recipe = RECIPE.model_copy(update={"judge": "none"})
+        found = evaluate(tmp_path / "copy.jsonl", [place / "policy"], tmp_path / "out", recipe)
+        assert found["new"] == "neither"
+        more = recipe.model_copy(update={"holdout_users": 0.5})
+        with pytest.raises(FspoError, match="FSPO: it has learned from 2 of the 2 users"):
+            evaluate(tmp_path / "copy.jsonl", [place / "policy"], tmp_path / "out", more)
+        return
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(place / "data", "moved")
+    recipe = RECIPE.model_copy(update={"holdout_users": 0.5})
+    for data in (str(place / "data"), "moved"):
+        with pytest.raises(FspoError, match=r"FSPO: it has learned from \d of the 4 users"):
+            evaluate(data, [place / "policy"], tmp_path / "out", recipe)
+
+
+@pytest.mark.parametrize("name", ["lr=0.001", "a=b=c", "=", "x="])
+def test_a_folder_may_be_called_as_one_likes(
+    place: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(place / "policy", name)
+    [found] = trained([name])
+    assert (found.name, found.folder) == ("FSPO", Path(name))
+    [found] = trained([f"lr=1={name}"])
+    assert (found.name, found.folder) == ("lr=1", Path(name))
+    [found] = trained([f"mine={tmp_path / name}"])
+    assert (found.name, found.folder) == ("mine", tmp_path / name)
+    with pytest.raises(FspoError, match=r"nowhere=here/fspo.json: not found"):
+        trained(["mine=nowhere=here"])

@@ -10,7 +10,6 @@ from conftest import byte_tokenizer, small_model
 from safetensors.torch import load_file, save_file
 
 from fspo import FspoError, Preference, Preferences, User
-from fspo.learning import stored
 from fspo.learning.train import train
 from fspo.methods.train import train as train_method
 from fspo.preferences.writing import save_preferences
@@ -99,4 +98,3 @@ def test_what_the_log_probs_depend_on_has_files_of_its_own(place: Path) -> None:
 def test_descriptions_have_no_stored_reference(place: Path) -> None:
     with pytest.raises(FspoError, match="store_reference: it is for method fspo"):
         train_method(recipe(place, "rat", method="rat", store_reference=True))
-    assert stored._weights("a-name") == {}

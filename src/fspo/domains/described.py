@@ -4,6 +4,9 @@
     questions/*.txt    seed questions: a topic in each file, a question on each line
     domain.py          if need be: functions of a text that give a number, as further measures
 
+Loading a domain runs its `domain.py`, with all that the user may do. So a folder is loaded only if
+the user named it; one that another's file names is not, without --trust-domain (`code_of`).
+
 A name is looked for among the project's own domains, then among installed packages' (entry points
 of the group `fspo.domains`, each the path of a folder or a function that returns it); anything
 else is the path of a folder.
@@ -20,6 +23,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from fspo.domains import domain_names
 from fspo.domains.measures import MEASURES
 from fspo.errors import FspoError
 from fspo.recipe import Diversity, Section, read_recipe
@@ -145,6 +149,20 @@ def load_described(name: str, diversity: Diversity | None = None) -> Described:
         )
     own = {"diversity": diversity} if diversity else {}
     return domain.model_copy(update={"questions": questions} | own)
+
+
+def code_of(name: str) -> Path | None:
+    """Returns the Python file that loading a folder as a domain would run.
+
+    None if there is none, or if the name is that of a domain of ours or of an installed package.
+
+    Raises:
+        FspoError: if there is no such domain.
+    """
+    if name in domain_names() or name in described_names():
+        return None
+    code = _folder(name) / "domain.py"
+    return code if code.is_file() else None
 
 
 def described_names() -> list[str]:

@@ -57,6 +57,7 @@ def run_audit(
         load_preferences(data, drops_ties(compared, recipe)),
         {policy.name: policy.settings for policy in compared},
         recipe,
+        {policy.name: policy.folder for policy in compared},
     )
     recipe, users = who_is_asked(people, recipe)
     probes = draw_probes(

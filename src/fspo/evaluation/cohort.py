@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.learning.episodes import learned_from, training_preferences
+from fspo.learning.learned import Learned, load_learned
 from fspo.learning.policy import SETTINGS, read_settings
+from fspo.places import find
 from fspo.preferences.records import Preferences, plain_text
 from fspo.preferences.splitting import hold_out, in_no_split
 
@@ -37,8 +40,19 @@ class Cohort(NamedTuple):
     new: Literal["users", "prompts", "neither"] = "users"
 
 
+class _Known(NamedTuple):
+    """What of a dataset one run of training has learned from, with the shares held out of it."""
+
+    users: set[str]
+    prompts: set[str]
+    shares: Sequence[float]
+
+
 def cohort(
-    every: Preferences, policies: Mapping[str, Mapping[str, Any]], recipe: EvaluateRecipe
+    every: Preferences,
+    policies: Mapping[str, Mapping[str, Any]],
+    recipe: EvaluateRecipe,
+    folders: Mapping[str, Path] = MappingProxyType({}),
 ) -> Cohort:
     """Sets the users apart that are evaluated, as the policies' training did.
 
@@ -46,6 +60,8 @@ def cohort(
         every: the whole dataset.
         policies: the settings of each, by name.
         recipe: says what is held out; what it leaves open is as the first policy was trained.
+        folders: where the policies are that have been trained, by name; what they have learned from
+            is told by its content, and for those of earlier versions by its path.
 
     Raises:
         FspoError: if a policy has learned from these users or prompts, or nobody is left.
@@ -67,15 +83,16 @@ def cohort(
     else:
         train, test = every.of("train"), training_preferences(every, recipe.split)
         people = Cohort(train, test, frozenset())
-        if test is every and any(_on(every, policies.values())):
+        knowing = (_own(every, own, folders.get(name)) for name, own in policies.items())
+        if test is every and any(known and known.users for known in knowing):
             say(
                 f"{every.source}: its users are not split, and the policy was trained on them; to "
                 "see how new users fare, train and evaluate with --holdout-users 0.2"
             )
             return people._replace(new="neither")
     for name, settings in policies.items():
-        for learner in _on(every, _lineage(settings)):
-            _refuse_what_is_known(name, learner, every, people, shares)
+        for known in _learners(every, settings, folders.get(name)):
+            _refuse_what_is_known(name, known, every, people, shares)
     if people.new == "prompts":
         say("no users are held out: what is new to a policy are the prompts that they are asked")
     return people
@@ -85,55 +102,76 @@ def _share(settings: Mapping[str, Any], key: str) -> float:
     return float(settings.get(key) or 0)
 
 
-def _on(every: Preferences, trained: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The settings of what was trained on this very data."""
-    there = Path(every.source).resolve()
-    for settings in trained:
-        if settings.get("data") and Path(str(settings["data"])).resolve() == there:
-            yield settings
+def _own(every: Preferences, settings: Mapping[str, Any], folder: Path | None) -> _Known | None:
+    """What of a dataset a policy's own training has learned from; None for other data."""
+    if learned := load_learned(folder) if folder else []:
+        return _known(every, learned[0])
+    # An earlier version has noted no more than where the data lay.
+    there = settings.get("data")
+    if not there or Path(str(there)).resolve() != Path(every.source).resolve():
+        return None
+    shares = [_share(settings, key) for key in _SHARES]
+    learned_there = learned_from(every, str(settings.get("split", "train")), *shares)
+    prompts = {p.plain[0] for _, p in learned_there}
+    return _Known(set(learned_there.by_user), prompts, shares)
 
 
-def _lineage(settings: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A policy's settings, and those of the policies that it went on from, as far as they exist."""
-    yield settings
+def _known(every: Preferences, learned: Learned) -> _Known:
+    users = learned.users_in(every)
+    prompts = learned.prompts_in({p.plain[0] for _, p in every})
+    return _Known(users, prompts, learned.shares.tolist())
+
+
+def _learners(
+    every: Preferences, settings: Mapping[str, Any], folder: Path | None
+) -> Iterator[_Known]:
+    """What a policy knows of a dataset, and what those know that it went on from.
+
+    Those are asked themselves, too, as far as they exist: an earlier version noted nothing of them.
+    """
+    for before in load_learned(folder)[1:] if folder else ():
+        yield _known(every, before)
     passed: set[Path] = set()
-    while start := settings.get("adapter"):
-        folder = Path(str(start))
+    while True:
+        if known := _own(every, settings, folder):
+            yield known
+        start = find(settings, "adapter", folder or Path())
+        if start is None:
+            return
+        folder = Path(start)
         if folder in passed or not (folder / SETTINGS).is_file():
             return
         passed.add(folder)
         settings = read_settings(folder)
-        yield settings
 
 
 def _refuse_what_is_known(
-    name: str,
-    settings: Mapping[str, Any],
-    every: Preferences,
-    people: Cohort,
-    shares: Sequence[float],
+    name: str, known: _Known, every: Preferences, people: Cohort, shares: Sequence[float]
 ) -> None:
     """Nobody is new to a policy, and no prompt, that it has learned from, however it was split."""
-    own = [_share(settings, key) for key in _SHARES]
-    if own[0] and own == shares:
-        return  # who is asked is who was held out
-    learned = learned_from(every, str(settings.get("split", "train")), *own)
     users = set(people.test.by_user) if people.new == "users" else set()
     for what, asked, seen in (
-        ("users", users, set(learned.by_user)),
-        (
-            "prompts",
-            {plain_text(prompt) for prompt in people.about},
-            {p.plain[0] for _, p in learned},
-        ),
+        ("users", users, known.users),
+        ("prompts", set(map(plain_text, people.about)), known.prompts),
     ):
-        if known := asked & seen:
+        if both := asked & seen:
             raise FspoError(
-                f"{name}: it has learned from {len(known)} of the {len(asked)} {what} of "
-                f"{every.source} that are new in this evaluation (such as {min(known)[:60]!r}): it "
-                f"was trained with {_in_flags(own)}, and what is asked now is {_in_flags(shares)}. "
-                "Train it with these, or evaluate with those."
+                f"{name}: it has learned from {len(both)} of the {len(asked)} {what} of "
+                f"{every.source} that are new in this evaluation (such as {min(both)[:60]!r}): "
+                f"{_why(known.shares, shares)}"
             )
+
+
+def _why(own: Sequence[float], shares: Sequence[float]) -> str:
+    if list(own) == list(shares):
+        return (
+            f"it was trained with {_in_flags(own)} of data that hold them, too. Leave them out of "
+            "the one or the other."
+        )
+    return (
+        f"it was trained with {_in_flags(own)}, and what is asked now is {_in_flags(shares)}. "
+        "Train it with these, or evaluate with those."
+    )
 
 
 def _in_flags(shares: Sequence[float]) -> str:

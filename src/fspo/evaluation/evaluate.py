@@ -32,6 +32,7 @@ from fspo.preferences.records import Preferences, plain_text
 if TYPE_CHECKING:
     from fspo.evaluation.judges import Judge
     from fspo.llm.build import Builder
+    from fspo.methods.build import Trained
     from fspo.methods.rat import Rat
     from fspo.recipe import EvaluateRecipe
 
@@ -44,6 +45,7 @@ def evaluate(
     out: Path,
     recipe: EvaluateRecipe,
     seed: int = 0,
+    trust_domain: bool = False,
 ) -> dict[str, Any]:
     """Measures preference accuracy by shots and, where there is a judge, win rates over base.
 
@@ -54,6 +56,7 @@ def evaluate(
         out: folder for `results.json` and what methods said.
         recipe: what is measured.
         seed: of the pairs drawn, the answers sampled and the bootstrap.
+        trust_domain: whether Python is run of a domain's folder that a judge's YAML file names.
 
     Returns:
         What is in `results.json`.
@@ -70,9 +73,11 @@ def evaluate(
     started = time.monotonic()
     compared = trained(policies)
     every = load_preferences(data, drops_ties(compared, recipe))
-    people = cohort(every, {policy.name: policy.settings for policy in compared}, recipe)
+    learners = [*compared, *_started(recipe)]
+    settings = {policy.name: policy.settings for policy in learners}
+    people = cohort(every, settings, recipe, {policy.name: policy.folder for policy in learners})
     people = people._replace(test=_that_fit(people.test, compared[0].settings))
-    judge, paid = _judge(recipe, people.test, out, seed)
+    judge, paid = _judge(recipe, people.test, out, seed, trust_domain)
     beside = baselines(_baselines(recipe, people, judge), people.train, seed)
     recipe, users = who_is_asked(people, recipe)
     counts = shot_counts(recipe.shots)
@@ -165,7 +170,7 @@ def versions() -> dict[str, str]:
 
 
 def _judge(
-    recipe: EvaluateRecipe, test: Preferences, out: Path, seed: int
+    recipe: EvaluateRecipe, test: Preferences, out: Path, seed: int, trust_domain: bool
 ) -> tuple[Judge | None, Builder]:
     """The judge that was asked for, or the one whose measures know these users, if there is one.
 
@@ -184,10 +189,22 @@ def _judge(
             say("no measures of ours know these users: nothing is written or judged; see --judge")
     if name == "none":
         return None, Builder(None)
-    chosen = judge_recipe(name)
+    chosen = judge_recipe(name, trust_domain)
     store = Store(out / "verdicts.sqlite") if chosen.kind == "model" else None
     builder = Builder(store, chosen.budget)
     return load_judge(chosen, builder, seed), builder
+
+
+def _started(recipe: EvaluateRecipe) -> list[Trained]:
+    """The policy that a further method starts from, which may know somebody, too."""
+    from fspo.learning.policy import SETTINGS, read_settings
+    from fspo.methods.build import Trained
+    from fspo.methods.personal import PersonalLora
+
+    start = Path(recipe.personal.start or "")
+    if PersonalLora.name not in recipe.methods or not (start / SETTINGS).is_file():
+        return []
+    return [Trained(PersonalLora.name, start, read_settings(start))]
 
 
 def _that_fit(test: Preferences, settings: Mapping[str, Any]) -> Preferences:

@@ -13,12 +13,12 @@ from typing import Any, Literal, NamedTuple, Protocol
 from pydantic import Field, model_validator
 
 from fspo.domains import domain_names, load_domain
-from fspo.domains.described import described_names, load_described
+from fspo.domains.described import code_of, described_names, load_described
 from fspo.errors import FspoError
 from fspo.evaluation.winrate import Utility, outcome
 from fspo.llm.build import Builder
 from fspo.preferences.records import User
-from fspo.recipe import RECIPES, ModelRecipe, Place, Section, read_recipe
+from fspo.recipe import RECIPES, ModelRecipe, Place, Section, read_recipe, recipe_file
 from fspo.synthesis.judging import MeasuredLabeller
 
 JUDGES = RECIPES / "judges"
@@ -92,16 +92,29 @@ class JudgeRecipe(Section):
         return self
 
 
-def judge_recipe(name: str) -> JudgeRecipe:
+def judge_recipe(name: str, trust_domain: bool = False) -> JudgeRecipe:
     """The judge of that name: a YAML file, one of ours in `recipes/judges/`, or a domain.
+
+    Args:
+        name: a domain's folder that stands here itself may run its `domain.py`.
+        trust_domain: whether one that a YAML file names may, too.
 
     Raises:
         FspoError: naming the file and the key at fault.
     """
     if not name.endswith((".yaml", ".yml")):
         return JudgeRecipe(kind="measured", domain=name)
-    path = Path(name)
-    return read_recipe(JudgeRecipe, path if path.is_file() else JUDGES / path.name, {})
+    path = recipe_file(Path(name))
+    if not path.is_file() and (JUDGES / name).is_file():
+        path = JUDGES / name
+    recipe = read_recipe(JudgeRecipe, path, {})
+    code = None if trust_domain or recipe.kind != "measured" else code_of(recipe.domain)
+    if code is not None:
+        raise FspoError(
+            f"{path}: domain: {code} is Python that would be run, and it is this file that names "
+            f"it. Look at it; to run it, add --trust-domain, or give --judge {recipe.domain}."
+        )
+    return recipe
 
 
 def load_judge(recipe: JudgeRecipe, builder: Builder, seed: int = 0) -> Judge:

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo.files import write_json
+from fspo.fingerprints import of_folder, of_model, of_template
+from fspo.learning.policy import SETTINGS, read_settings
+from fspo.places import base_in
 
 if TYPE_CHECKING:
     from fspo.methods.build import Trained
@@ -50,25 +53,28 @@ def dependencies(
 
     Methods that are not trained depend on the first policy's model and template; the best of some
     answers of the first policy on that policy.
+
+    Raises:
+        FspoError: if a policy's base model is not found.
     """
-    folders = {policy.name: _contents(policy.folder) for policy in compared}
-    first = compared[0]
-    start = recipe.personal.start and _contents(Path(recipe.personal.start))
-    untrained = (first.settings["model"], first.settings["template"], repr(recipe.personal), start)
+    folders = {policy.name: _of_policy(policy.folder) for policy in compared}
+    first = compared[0].settings
+    personal, start = recipe.personal.model_copy(update={"start": None}), recipe.personal.start
+    # One that is not there is found out, and named, by what loads it.
+    started = _of_policy(Path(start)) if start and (Path(start) / SETTINGS).is_file() else start
+    models = (of_model(first["model"]), of_template(first["template"]))
+    untrained = (*models, repr(personal), started)
     sampling = (recipe.max_new_tokens, recipe.temperature, recipe.top_p)
 
     def of(name: str) -> tuple[object, ...]:
-        own = folders[first.name] if re.search(r", best of \d+$", name) else untrained
+        own = folders[compared[0].name] if re.search(r", best of \d+$", name) else untrained
         return (name, folders.get(name, own), sampling)
 
     return of
 
 
-def _contents(folder: Path) -> str:
-    """A hash of the files of a policy: its weights, its settings, and what else lies there."""
-    found = hashlib.sha256()
-    # One that is not there is found out, and named, by what loads it.
-    for path in sorted(path for path in folder.glob("*") if path.is_file()):
-        with path.open("rb") as file:
-            found.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
-    return found.hexdigest()
+def _of_policy(folder: Path) -> tuple[str, ...]:
+    """What a policy says depends on: its own files, its base model and its template's text."""
+    settings = read_settings(folder)
+    base = base_in(settings, folder)
+    return of_folder(folder), of_model(base), of_template(settings["template"])

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo.errors import FspoError
-from fspo.learning.policy import SETTINGS, add_reference, read_settings
+from fspo.learning.policy import SETTINGS, add_reference, is_base, read_settings
 from fspo.learning.weights import check_resumable
+from fspo.places import place_of
 
 if TYPE_CHECKING:
     from fspo.recipe import TrainRecipe
@@ -69,7 +70,7 @@ def new_adapter(model: Any, recipe: TrainRecipe) -> Any:
             adapted = get_peft_model(model, config)
         except ValueError as error:
             raise FspoError(f"lora.targets: {error}") from error
-    adapted.peft_config["default"].base_model_name_or_path = recipe.model
+    adapted.peft_config["default"].base_model_name_or_path = place_of(recipe.model)
     return adapted
 
 
@@ -93,12 +94,18 @@ def _adapter_to_go_on_with(model: Any, recipe: TrainRecipe) -> Any:
     adapter = Path(str(recipe.adapter))
     if (adapter / SETTINGS).is_file():
         there = read_settings(adapter)
-        for key in ("model", "template"):
-            if there[key] != getattr(recipe, key):
-                raise FspoError(
-                    f"adapter: {adapter}: was trained with {key}: {there[key]}, and this run has "
-                    f"{key}: {getattr(recipe, key)}. Give the same {key}, or another adapter."
-                )
+        same = {
+            "model": is_base(there, recipe.model, adapter),
+            "template": there["template"] == recipe.template,
+        }
+        for key in (key for key, is_same in same.items() if not is_same):
+            here = getattr(recipe, key)
+            changed = " (which has changed since)" if there[key] == here else ""
+            raise FspoError(
+                f"adapter: {adapter}: was trained with {key}: {there[key]}, and this run has "
+                f"{key}: {here}{changed}. Give the same {key}, or another adapter."
+            )
     adapted = with_adapter(model, adapter, is_trainable=True)
     check_resumable(adapted, adapter)
+    adapted.peft_config["default"].base_model_name_or_path = place_of(recipe.model)
     return adapted

@@ -8,16 +8,18 @@ A policy's folder holds the adapter and `fspo.json`: template, objective, beta, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fspo.console import say
 from fspo.errors import FspoError
 from fspo.learning.scoring import response_logps
 from fspo.learning.sharing import lower_layers_once
 from fspo.learning.tree import EpisodeTree
+from fspo.places import base_in, find
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,6 +131,7 @@ def load_policy(folder: str | Path) -> Policy:
     if settings.get("method") == "vpl":
         raise FspoError(f"{folder}: holds a reward of method vpl, not a policy; evaluate takes it")
     template, beta = settings["template"], settings["beta"]
+    check_base(folder, settings)
     model, tokenizer = load_model(str(folder))
     if settings.get("lora") is None:
         frozen, _ = load_model(settings["model"])
@@ -158,7 +161,38 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FspoError(f"{path}: this is not what `fspo train` writes: {error}") from error
-    return settings | known
+    settings |= known
+    return settings | {"model": find(settings, "model", Path(folder)) or settings["model"]}
+
+
+def check_base(folder: str | Path, settings: Mapping[str, Any]) -> None:
+    """Makes sure that a policy's base model is there, and says if it has changed.
+
+    Raises:
+        FspoError: if it is not found.
+    """
+    base = base_in(settings, Path(folder))
+    if not is_base(settings, base, Path(folder)):
+        say(f"{folder}: its base model {base} is not what it was when the policy was trained")
+
+
+def is_base(settings: Mapping[str, Any], model: str, folder: Path) -> bool:
+    """Whether a model is the one that a policy was trained on, as far as that is known.
+
+    Args:
+        settings: of the policy.
+        model: as `load_model` takes it.
+        folder: the policy's.
+    """
+    from fspo.fingerprints import of_model
+
+    known = settings.get("fingerprints")
+    if isinstance(known, dict) and "model" in known:
+        return bool(known["model"] == of_model(model))
+    base = find(settings, "model", folder)
+    if base is None:
+        return bool(settings["model"] == model)
+    return base == model or of_model(base) == of_model(model)
 
 
 def add_reference(model: Any, adapter: Path) -> None:

@@ -9,8 +9,6 @@ log-probs. The file is named after all that they depend on.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fspo.console import say, track
 from fspo.files import replacing
+from fspo.fingerprints import of_folder, of_model, of_parts, of_rows, of_template
 from fspo.learning.tree import EpisodeTree
 
 if TYPE_CHECKING:
@@ -30,8 +29,6 @@ Price = Callable[[Sequence[EpisodeTree]], "Sequence[Tensor]"]
 
 _KEPT_EVERY = 64  # episodes; what was priced since is lost if the process is killed
 _DEPENDS_ON = (
-    "model",
-    "template",
     "shots",
     "paired",
     "opposed",
@@ -106,23 +103,13 @@ def reference_path(recipe: TrainRecipe, preferences: Preferences, dtype: str) ->
     if recipe.opposed:  # whose turn it is depends on how many there are
         told["episodes"] = recipe.episodes
     starts = recipe.adapter if recipe.reference == "start" else None
-    told |= {"model weights": _weights(recipe.model), "adapter weights": _weights(starts)}
-    rows = hashlib.sha256()
-    for user, p in preferences:
-        rows.update(json.dumps([user, p.prompt, p.chosen, p.rejected]).encode())
-    told["data"] = rows.hexdigest()
-    name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+    told |= {
+        "model": of_model(recipe.model),
+        "adapter": of_folder(Path(starts)) if starts else None,
+        "template": of_template(recipe.template),
+        "data": of_rows(preferences),
+    }
+    name = of_parts(told)
     data = Path(recipe.data)
     beside = data if data.is_dir() else data.parent if data.is_file() else Path()
     return beside / ".fspo" / f"reference-{name}.safetensors"
-
-
-def _weights(folder: str | None) -> dict[str, str]:
-    """What weights a folder holds, by hash; nothing for a model that is known by its name."""
-    if folder is None or not Path(folder).is_dir():
-        return {}
-    found = {}
-    for path in sorted(Path(folder).glob("*.safetensors")):
-        with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found

@@ -19,11 +19,22 @@ from typing import TYPE_CHECKING, Any
 
 from fspo.console import say
 from fspo.errors import FspoError
-from fspo.files import write_json
+from fspo.files import write_json, write_text
+from fspo.learning.card import card
 from fspo.learning.checkpoints import CHECKPOINTS
+from fspo.learning.identity import (
+    FINGERPRINTS,
+    PLACES,
+    check_same,
+    fingerprints_of,
+    is_same_place,
+    read_fingerprints,
+)
+from fspo.learning.learned import Learned, save_learned
 from fspo.learning.policy import REFERENCE, SETTINGS, reference_logps
 from fspo.learning.weights import whole_files
 from fspo.locks import first_process, only_run
+from fspo.places import noted
 
 if TYPE_CHECKING:
     from fspo.learning.losses import TreeLoss
@@ -62,11 +73,11 @@ def _train(recipe: TrainRecipe, resume: bool, dataset: Callable[..., Any] | None
     from fspo.learning.settings import settings_taken, training_arguments
     from fspo.learning.trainer import FspoTrainer, ProgressLog, TreeModel
 
-    out = prepare(recipe, resume)
+    preferences = training_data(recipe)
+    out = prepare(recipe, resume, preferences)
     if (out / SETTINGS).is_file():
         say(f"{out}: trained already")
         return out
-    preferences = training_data(recipe)
     model, frozen, tokenizer = policy_and_reference(recipe)
     episodes = (dataset or EpisodeDataset)(preferences, tokenizer, recipe)
     if episodes.left_out:
@@ -97,7 +108,7 @@ def _train(recipe: TrainRecipe, resume: bool, dataset: Callable[..., Any] | None
             if recipe.lora is None:
                 with whole_files(out) as unfinished:
                     tokenizer.save_pretrained(unfinished)
-            finish(trainer, recipe, out)
+            finish(trainer, recipe, out, preferences)
     return out
 
 
@@ -105,7 +116,7 @@ def _keep_reference(adapter: Path, folder: Path) -> None:
     """Copies the adapter that a run started from, which is the policy's reference."""
     with whole_files(folder) as unfinished:
         for path in adapter.iterdir():
-            if path.is_file() and not path.name.startswith("."):
+            if path.is_file() and not path.name.startswith(".") and path.name != "README.md":
                 shutil.copyfile(path, unfinished / path.name)
 
 
@@ -160,14 +171,22 @@ def run(trainer: ResumableTrainer, recipe: TrainRecipe, out: Path, resume: bool)
     trainer.check_result()
 
 
-def finish(trainer: ResumableTrainer, recipe: TrainRecipe, out: Path) -> None:
-    """Writes the log and the settings beside the weights, and clears the checkpoints away."""
+def finish(
+    trainer: ResumableTrainer, recipe: TrainRecipe, out: Path, preferences: Preferences
+) -> None:
+    """Writes log, card and settings beside the weights, and clears the checkpoints away."""
     from fspo.learning.checkpoints import numbered
 
     log = [line for line in trainer.state.log_history if "loss" in line]
     write_json(out / "training_log.json", log)
+    adapter = Path(recipe.adapter) if recipe.adapter else None
+    shares = (recipe.holdout_users, recipe.holdout_prompts)
+    save_learned(out, Learned.of(preferences, shares), adapter)
+    write_text(out / "README.md", card(recipe, out.resolve().name, preferences, log))
+    settings = recipe.model_dump(exclude={"out", "trainer"})
+    settings |= noted({key: settings[key] for key in PLACES}, out)
     # Last, because it says that the folder is complete.
-    write_json(out / SETTINGS, recipe.model_dump(exclude={"out", "trainer"}))
+    write_json(out / SETTINGS, settings | {"fingerprints": read_fingerprints(out)})
     for checkpoint in numbered(out / CHECKPOINTS).values():
         shutil.rmtree(checkpoint, ignore_errors=True)
     with suppress(OSError):  # where somebody has put a copy, it stays
@@ -216,28 +235,34 @@ def output_folder(recipe: TrainRecipe) -> Path:
     return Path(recipe.out)
 
 
-def prepare(recipe: TrainRecipe, resume: bool) -> Path:
+def prepare(recipe: TrainRecipe, resume: bool, preferences: Preferences) -> Path:
     """The output folder, after making sure that it is free or holds this very run."""
     out = output_folder(recipe)
     path = out / "recipe.json"
     others = {section for section in ("rat", "vpl") if section != recipe.method}
     mine = recipe.model_dump(mode="json", exclude={"out", *others})
     defaults = type(recipe)().model_dump(mode="json", exclude={"out", *others})
+    now, known = fingerprints_of(recipe, preferences), read_fingerprints(out)
     begun = (out / SETTINGS).is_file() or any((out / CHECKPOINTS).glob("checkpoint-*"))
     if begun:
         # What an older version did not know yet was as it is by default now.
         there = _over(defaults, _recipe_there(path))
-        differing = sorted(k for k in {*mine, *there} - others if mine.get(k) != there.get(k))
+        compared = {*mine, *there} - others - {*PLACES}
+        differing = sorted(k for k in compared if mine.get(k) != there.get(k))
+        if not known:  # by an earlier version
+            differing += [k for k in PLACES if not is_same_place(mine.get(k), there.get(k))]
         if differing:
             key = differing[0]
             raise FspoError(
                 f"{path}: this folder holds a run with other settings ({key}: {there.get(key)!r} "
                 f"there, {mine.get(key)!r} here). Take another --out, or the same settings."
             )
+        check_same(out, known, now, there, mine)
         if not resume:
             raise FspoError(f"{out}: holds this run already; add --resume, or take another --out")
     if first_process():
         write_json(path, mine)
+        write_json(out / FINGERPRINTS, now)
     return out
 
 

@@ -25,7 +25,7 @@ from torch.nn.functional import logsigmoid
 
 from fspo.errors import FspoError
 from fspo.learning.embeddings import Asked, Read, Remembered, both_answers, embed
-from fspo.learning.policy import read_settings
+from fspo.learning.policy import check_base, read_settings
 from fspo.models import load_model
 from fspo.preferences.records import Preference
 from fspo.recipe import Vpl
@@ -192,6 +192,7 @@ def load_vpl(folder: str | Path) -> VplModel:
 
     path = Path(folder) / WEIGHTS
     written = read_settings(folder)
+    check_base(folder, written)
     settings = Vpl.model_validate(written["vpl"])
     model, tokenizer = load_model(written["model"] if settings.frozen else str(folder))
     reward = LatentReward(width(model), settings).to(model.device).eval()

@@ -52,11 +52,11 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
 
 
 def _train(recipe: TrainRecipe, resume: bool) -> Path:
-    out = prepare(recipe, resume)
+    preferences = training_data(recipe)
+    out = prepare(recipe, resume, preferences)
     if (out / SETTINGS).is_file():
         say(f"{out}: trained already")
         return out
-    preferences = training_data(recipe)
     model, tokenizer = load_model(recipe.model)
     episodes = EpisodeDataset(preferences, tokenizer, recipe)
     if episodes.left_out:
@@ -75,7 +75,7 @@ def _train(recipe: TrainRecipe, resume: bool) -> Path:
     if trainer.is_world_process_zero():
         with faults_of_writing_named(out):
             trainer.learner.save(out)
-            finish(trainer, recipe, out)
+            finish(trainer, recipe, out, preferences)
     return out
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fspo.errors import FspoError
+from fspo.fingerprints import of_model_folder
 from fspo.llm.ensemble import Ensemble, Member
 from fspo.llm.meter import Meter, Price, Purse
 from fspo.llm.requests import LanguageModel
@@ -52,7 +53,8 @@ class Builder:
 
                 model = Clustered(recipe, model.name, self._workers, meter)
             if self._store is not None:  # an empty one is not nothing
-                model = Remembered(model, self._store, self.purse)
+                content = "" if recipe.kind == "openai" else of_model_folder(recipe.model)
+                model = Remembered(model, self._store, self.purse, content)
             self._built[settings] = model
         return self._built[settings]
 

@@ -108,9 +108,19 @@ class Store:
 class Remembered:
     """A model that is asked only what the store does not know."""
 
-    def __init__(self, model: LanguageModel, store: Store, purse: Purse | None = None) -> None:
-        """`purse` is told of what need not be paid for again."""
+    def __init__(
+        self, model: LanguageModel, store: Store, purse: Purse | None = None, content: str = ""
+    ) -> None:
+        """Asks the model of that name and content.
+
+        Args:
+            model: who is asked.
+            store: keeps the replies.
+            purse: is told of what need not be paid for again.
+            content: the model's fingerprint, where it may change under its name.
+        """
         self._model = model
+        self._content = content
         self._store = store
         self._purse = purse or Purse()
 
@@ -125,8 +135,9 @@ class Remembered:
         That a server will not answer a request is kept, too, and told to the purse.
         """
         places: dict[bytes, list[int]] = {}
+        known_as = " ".join([self.name, *([self._content] if self._content else [])])
         for place, request in enumerate(requests):
-            places.setdefault(request.key(self.name), []).append(place)
+            places.setdefault(request.key(known_as), []).append(place)
         known = self._store.get(list(places))
         for key in known:
             self._purse.purposes[requests[places[key][0]].purpose].answered += 1

@@ -16,6 +16,7 @@ from fspo.methods.chatting import Base, Oracle
 from fspo.methods.in_context import InContext, Prompted
 from fspo.methods.method import Method
 from fspo.methods.personal import load_personal
+from fspo.places import base_in
 
 if TYPE_CHECKING:
     from fspo.llm.local import LocalModel
@@ -48,10 +49,9 @@ def trained(policies: Sequence[str | Path]) -> list[Trained]:
     """
     found = []
     for text in map(str, policies):
-        name, named, folder = text.partition("=")
-        if not named:
-            name, folder = "", text
+        name, folder = _name_and_folder(text)
         settings = read_settings(folder)
+        base_in(settings, Path(folder))  # which is missed before anything is asked
         found.append(Trained(name.strip() or _called(settings), Path(folder), settings))
     names = [policy.name for policy in found]
     found = [
@@ -64,6 +64,16 @@ def trained(policies: Sequence[str | Path]) -> list[Trained]:
     if twice:
         raise FspoError(f"--policy: two are called {twice[0]!r}; write NAME=FOLDER")
     return found
+
+
+def _name_and_folder(text: str) -> tuple[str, str]:
+    """`NAME=FOLDER` in two, where both may hold a `=`; a folder as it is, without a name."""
+    parts = text.split("=")
+    splits = [("=".join(parts[:n]), "=".join(parts[n:])) for n in range(1, len(parts))]
+    for name, folder in (("", text), *splits):
+        if folder and Path(folder).is_dir():
+            return name, folder
+    return splits[0] if splits else ("", text)
 
 
 _NOT_FOR_POLICIES = {"base", "few-shot prompted", "LoRA per user", "oracle", *NAMES}

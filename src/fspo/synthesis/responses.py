@@ -20,6 +20,7 @@ import numpy as np
 from fspo.console import say, track
 from fspo.errors import FspoError
 from fspo.files import write_text
+from fspo.fingerprints import of_model_folder
 from fspo.llm.local import Conversation, LocalModel
 
 TITLES_IN_A_CHUNK = 48
@@ -161,14 +162,17 @@ def _different(answers: Sequence[Answer]) -> list[Answer]:
 def _resume(request: Request, path: Path) -> list[list[str]]:
     """The chunks that `path` holds; it is cut after the last whole one, or begun."""
     sampling = {"max_new_tokens": MAX_NEW_TOKENS, "temperature": TEMPERATURE, "top_p": TOP_P}
-    first = _line(request._asdict() | sampling)
+    settings = request._asdict() | sampling
+    content = of_model_folder(request.model)
+    first = _line(settings | ({"fingerprint": content} if content else {}))
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     whole = text.splitlines(keepends=True)
     if whole and not whole[-1].endswith("\n"):
         whole.pop()
-    if whole and whole[0] != first:
+    # Earlier versions told a model by its name alone.
+    if whole and whole[0] not in (first, _line(settings)):
         raise FspoError(
-            f"{path}: holds the answers of a run with other settings. Delete it to begin again, "
+            f"{path}: holds the answers of a run with other settings, or of another model. Delete it to begin again, "
             "or choose another place with --out."
         )
     write_text(path, "".join(whole or [first]))
