@@ -172,8 +172,8 @@ def _resume(request: Request, path: Path) -> list[list[str]]:
     # Earlier versions told a model by its name alone.
     if whole and whole[0] not in (first, _line(settings)):
         raise FspoError(
-            f"{path}: holds the answers of a run with other settings, or of another model. Delete it to begin again, "
-            "or choose another place with --out."
+            f"{path}: holds the answers of a run with other settings, or of another model. Delete "
+            "it to begin again, or choose another place with --out."
         )
     write_text(path, "".join(whole or [first]))
     return [json.loads(line)["texts"] for line in whole[1:]]

@@ -123,7 +123,7 @@ def _bound(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except (OSError, ValueError) as error:  # no name at all is a ValueError
+    except (OSError, ValueError, TypeError) as error:  # TypeError: a null character
         listener.close()
         told = getattr(error, "strerror", None) or "no such host"
         raise FspoError(
