@@ -21,7 +21,9 @@ words = st.text("abcxyz", min_size=1, max_size=3).filter(lambda w: w not in ("y"
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cn"]), max_size=8) | words
 # PyYAML writes these without quotes, since to YAML 1.1 they are no numbers.
 texts = texts.filter(lambda t: not re.fullmatch(r"[-+]?([0-9_]*\.?[0-9_]*[eE][-+]?[0-9]+|0o.*)", t))
-texts |= st.sampled_from(["a\u2028b", "a\x85b", "yes", "1.0e-8", "012", "089", "~", "#", "- a", "é", "e\u0301"])
+texts |= st.sampled_from(
+    ["a\u2028b", "a\x85b", "yes", "1.0e-8", "012", "089", "~", "#", "- a", "é", "e\u0301"]
+)
 values = st.recursive(
     texts | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False) | st.booleans() | st.none(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
