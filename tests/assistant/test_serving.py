@@ -18,7 +18,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from pretend_backend import PretendBackend
-from servers import NO_MODEL, Served, free_port, postgresql
+from servers import NO_MODEL, Served, postgresql
 
 from fspo.assistant.backend import Messages, Person, Reply, Sampling
 from fspo.assistant.profiles import Profiles
