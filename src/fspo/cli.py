@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from fspo import faults
 from fspo.assistant import commands as assistant
 from fspo.errors import FspoError
-from fspo.flags import MOST_SEED, AsJson, Quiet, Seed, hush, show
+from fspo.flags import LARGEST_SEED, AsJson, Commands, Quiet, Seed, hush, show
+from fspo.locks import only_run
 from fspo.preferences import commands as preferences
 from fspo.study.commands import study_app
 
 
-class _Commands(TyperGroup):
+class _Commands(Commands):
     """Runs a command, and turns whatever it raises into one line and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -118,7 +118,9 @@ def demo(
     from fspo.recipe import DEMO_RECIPE, DemoRecipe, read_recipe
 
     hush(quiet)
-    report_path = run_demo(read_recipe(DemoRecipe, recipe or DEMO_RECIPE, {}), out, seed)
+    settings = read_recipe(DemoRecipe, recipe or DEMO_RECIPE, {})
+    with only_run(out):
+        report_path = run_demo(settings, out, seed)
     print(report_path)
 
 
@@ -134,7 +136,9 @@ def synthesize(
     users: int | None = None,
     preferences_per_user: int | None = None,
     budget: Annotated[float | None, typer.Option(help="The most money to spend.")] = None,
-    preview: Annotated[int | None, typer.Option(help="Show so many requests, ask none.")] = None,
+    preview: Annotated[
+        int | None, typer.Option(help="Show so many requests, ask none.", min=0)
+    ] = None,
     engine: Annotated[str, typer.Option(help="local, or ray: on a Ray cluster.")] = "local",
     workers: Annotated[int, typer.Option(help="Of the Ray cluster.", min=1)] = 2,
     seed: Seed = 0,
@@ -153,7 +157,9 @@ def synthesize(
             )
         from fspo.synthesis.run import run_reviews
 
-        show(run_reviews(shared | {"model": model, "titles": titles}, out, seed), as_json, out)
+        with only_run(out, beside=True):
+            figures = run_reviews(shared | {"model": model, "titles": titles}, out, seed)
+        show(figures, as_json, out)
         return
     if titles is not None:
         raise FspoError("--titles is for the demo's reviews; here it is --questions")
@@ -170,7 +176,9 @@ def synthesize(
         return
     if engine not in ("local", "ray"):
         raise FspoError(f"--engine {engine}: use local or ray")
-    show(run_described(plan, out, seed, workers if engine == "ray" else None), as_json, out)
+    with only_run(out, beside=True):
+        figures = run_described(plan, out, seed, workers if engine == "ray" else None)
+    show(figures, as_json, out)
 
 
 @app.command()
@@ -193,7 +201,9 @@ def train(
     seed: int | None = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from a checkpoint.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will take.")] = False,
-    tflops: Annotated[float | None, typer.Option(help="Dry run: TFLOP/s to reckon with.")] = None,
+    tflops: Annotated[
+        float | None, typer.Option(help="Dry run: TFLOP/s to reckon with.", min=1e-6)
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a policy on users' preferences, as a recipe says; flags win over the recipe."""
@@ -254,7 +264,8 @@ def evaluate(
     given |= {"baselines": baseline or None, "methods": method or None}
     given |= {"mirrored": mirrored or None, "stacked": stacked or None}
     settings = read_recipe(EvaluateRecipe, recipe, given)
-    results = run(data, policy, out, settings, seed, trust_domain)
+    with only_run(out):
+        results = run(data, policy, out, settings, seed, trust_domain)
     show(results, as_json, out / "results.json")
 
 
@@ -276,7 +287,8 @@ def audit(
 
     hush(quiet)
     recipe = read_recipe(EvaluateRecipe, None, {"shots": shots, "users": users})
-    found = run_audit(data, policy, out, recipe, seed, judge)
+    with only_run(out):
+        found = run_audit(data, policy, out, recipe, seed, judge)
     show(found, as_json, render(found))
 
 
@@ -284,7 +296,7 @@ def audit(
 def paper(
     table: Annotated[str, typer.Argument(help="reviews, elix or roleplay; or a recipe's path.")],
     out: Annotated[Path, typer.Option(help="Folder for data, policies, results and the table.")],
-    seed: Annotated[int, typer.Option(help="The first seed.", min=0, max=MOST_SEED)] = 0,
+    seed: Annotated[int, typer.Option(help="The first seed.", min=0, max=LARGEST_SEED)] = 0,
     seeds: Annotated[int, typer.Option(help="How many: each has its own users.", min=1)] = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -297,7 +309,8 @@ def paper(
 
     hush(quiet)
     recipe = read_recipe(PaperRecipe, recipe_path(table), {})
-    found = run_paper(recipe, out, range(seed, seed + seeds))
+    with only_run(out):
+        found = run_paper(recipe, out, range(seed, seed + seeds))
     show(found, as_json, render(found))
 
 
@@ -318,7 +331,7 @@ def rank(
     answer: Annotated[list[str], typer.Option(help="A candidate; give two or more.")],
     policy: Annotated[str, typer.Option(help="What `fspo train` wrote, or NAME=FOLDER.")],
     user: Annotated[Text, typer.Option(help="Whose preferences, where there are several.")] = None,
-    shots: Annotated[int | None, typer.Option(help="How many preferences to read.")] = None,
+    shots: Annotated[int | None, typer.Option(help="How many preferences to read.", min=0)] = None,
     mirrored: Mirroring = False,
     quiet: Quiet = False,
     as_json: AsJson = False,

@@ -34,3 +34,17 @@ def first_line(error: BaseException) -> str:
     """Returns what somebody else's exception says, in one line of at most 200 characters."""
     lines = str(error).strip().splitlines()
     return cut(lines[0] if lines else type(error).__name__).rstrip(". ")
+
+
+class ServerError(FspoError):
+    """A model server that gave no answer, or refused one.
+
+    Attributes:
+        status: the HTTP status for whoever asked through us; 5xx and 429 are worth another try.
+        public: the message for them, which names neither the server nor its key.
+        logged: the message for a log, which holds nobody's texts.
+    """
+
+    def __init__(self, message: str, status: int, public: str, logged: str) -> None:
+        super().__init__(message)
+        self.status, self.public, self.logged = status, public, logged

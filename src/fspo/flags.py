@@ -8,11 +8,24 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-MOST_SEED = 2**32 - 1  # what numpy's and torch's generators take
-Seed = Annotated[int, typer.Option(help="Everything random depends on it.", min=0, max=MOST_SEED)]
+from fspo.home import arguments_in_home
+
+LARGEST_SEED = 2**32 - 1  # that every library takes which draws numbers from it
+Seed = Annotated[
+    int, typer.Option(help="Everything random depends on it.", min=0, max=LARGEST_SEED)
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+class Commands(TyperGroup):
+    """Commands whose paths may begin with `~` wherever they stand."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer's own copy of click
+        """Parses the arguments with the user's home in place of `~`."""
+        return super().parse_args(ctx, arguments_in_home(args))
 
 
 def hush(quiet: bool) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fspo.errors import FspoError, cut, excerpt
+from fspo.home import in_home
 from fspo.yaml_files import read_yaml
 
-MOST_SEED = 2**32 - 1  # what the generators of numpy and torch take
 RECIPES = Path(__file__).parent / "recipes"
 DEMO_RECIPE = RECIPES / "demo.yaml"
 
+Place = Annotated[str, AfterValidator(in_home)]  # a path, or a name
+# What every library takes that draws numbers from it.
+RandomSeed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Diversity = Literal["none", "personas", "views"]  # how answers to a question are made to differ
 
 
@@ -75,11 +78,13 @@ class Rat(Section):
 class TrainRecipe(Section):
     """One training run: `fspo train`."""
 
-    data: str = Field("", description="preference dataset: a folder, a file or a hub id")
-    out: str = Field("", description="folder for the trained adapter, its checkpoints and its log")
+    data: Place = Field("", description="preference dataset: a folder, a file or a hub id")
+    out: Place = Field(
+        "", description="folder for the trained adapter, its checkpoints and its log"
+    )
     method: Literal["fspo", "rat", "ric", "vpl"] = Field("fspo", description="what is trained")
-    model: str = Field("smollm2-135m-instruct", description="the policy to start from")
-    adapter: str | None = Field(None, description="LoRA adapter to start from")
+    model: Place = Field("smollm2-135m-instruct", description="the policy to start from")
+    adapter: Place | None = Field(None, description="LoRA adapter to start from")
     reference: Literal["start", "model"] = Field(
         "start", description="with an adapter: whether it or the bare model is the reference"
     )
@@ -138,7 +143,7 @@ class TrainRecipe(Section):
     max_grad_norm: float = Field(1.0, gt=0)
     log_every: int = Field(5, ge=1, description="optimizer steps between lines of the log")
     save_every: int = Field(20, ge=1, description="optimizer steps between checkpoints")
-    seed: int = Field(0, ge=0, le=MOST_SEED)
+    seed: RandomSeed = 0
     trainer: dict[str, Any] = Field(
         default_factory=dict, description="further transformers.TrainingArguments, as they are"
     )
@@ -161,8 +166,8 @@ class TrainRecipe(Section):
 class SynthesizeRecipe(Section):
     """How a domain's preferences are made: `fspo synthesize`."""
 
-    domain: str = "reviews"
-    model: str = "smollm2-135m-instruct"
+    domain: Place = "reviews"
+    model: Place = "smollm2-135m-instruct"
     titles: int = Field(80, ge=8)
     users: int = Field(96, ge=24)
     preferences_per_user: int = Field(24, ge=2)
@@ -175,7 +180,7 @@ class ModelRecipe(Section):
         "local",
         description="here, here on a GPU by vLLM, or on an OpenAI-compatible server",
     )
-    model: str = "smollm2-135m-instruct"
+    model: Place = "smollm2-135m-instruct"
     weight: float = Field(1.0, gt=0, description="share of the work in an ensemble")
     temperature: float | None = Field(None, ge=0, description="of what it writes; default: 1")
     batch_size: int = Field(32, ge=1, description="local: answers written at once")
@@ -191,7 +196,7 @@ class ModelRecipe(Section):
 class EngineRecipe(Section):
     """How a described domain's preferences are made: `fspo synthesize --recipe`."""
 
-    domain: str = Field("", description="a domain's name, or a folder with a domain.yaml")
+    domain: Place = Field("", description="a domain's name, or a folder with a domain.yaml")
     only: dict[str, list[str]] = Field(
         default_factory=dict, description="trait -> the values in use; default: all"
     )
@@ -239,7 +244,7 @@ class EngineRecipe(Section):
 class PersonalRecipe(Section):
     """How an adapter is fine-tuned on the shots of one user: the method "LoRA per user"."""
 
-    start: str | None = Field(
+    start: Place | None = Field(
         None, description="policy to start from, such as IPO without users; default: a new adapter"
     )
     objective: Literal["ipo", "dpo"] = "dpo"
@@ -247,13 +252,13 @@ class PersonalRecipe(Section):
     steps: int = Field(8, ge=1, description="gradient steps, each on all of the shots")
     learning_rate: float = Field(1e-3, gt=0)
     lora: Lora = Field(Lora(), description="the new adapter")
-    seed: int = Field(0, ge=0, le=MOST_SEED, description="of the new adapter")
+    seed: RandomSeed = Field(0, description="of the new adapter")
 
 
 class EvaluateRecipe(Section):
     """What is measured on held-out users: `fspo evaluate`."""
 
-    judge: str | None = Field(
+    judge: Place | None = Field(
         None, description="the domain whose measures judge, or none; default: one that knows these"
     )
     split: str = Field("test", description="whose users, where users are split")

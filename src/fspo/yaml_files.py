@@ -1,9 +1,10 @@
 """Reads YAML as it is meant: recipes, studies, domains, judges.
 
 PyYAML reads YAML 1.1, which has surprises that YAML 1.2 took out, and lets pass what is surely a
-mistake. Here numbers and times are those of YAML 1.2 (`1e-8` is a number, `12:30` and `2024-05-01`
-are text), and a number with a leading zero, a key that comes twice, and a key that is not text are
-refused. A small file cannot grow large in memory: aliases are counted as if written out.
+mistake. Here numbers and times are those of YAML 1.2: `1e-8` is a number, `12:30` and `2024-05-01`
+are text. A number with a leading zero (`0123456` would be 42798), a key that comes twice, and a key
+that is not text are refused. A small file cannot grow large in memory: aliases are counted as if
+written out.
 """
 
 from __future__ import annotations
@@ -168,13 +169,14 @@ _Loader.yaml_implicit_resolvers = {
 }
 _Loader.add_implicit_resolver(
     _TAG + "int",
-    re.compile(r"[-+]?(0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9][0-9_]*)\Z"),
+    re.compile(r"[-+]?(0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|0[0-7_]*|[1-9][0-9_]*)\Z"),
     list("-+0123456789"),
 )
 _Loader.add_implicit_resolver(
     _TAG + "float",
     re.compile(
-        r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?\Z"
+        r"[-+]?(\.[0-9]+|[0-9][0-9_]*\.[0-9_]*)([eE][-+]?[0-9]+)?\Z"
+        r"|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+\Z"
         r"|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"
     ),
     list("-+.0123456789"),

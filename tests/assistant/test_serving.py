@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +16,16 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
+from pretend_backend import PretendBackend
 from servers import NO_MODEL, Served, postgresql
+
+from fspo.assistant.backend import Messages, Person, Reply, Sampling
+from fspo.assistant.profiles import Profiles
+from fspo.assistant.terminal import Conversation, plain
+from fspo.errors import FspoError
+from fspo.web import serving
+from fspo.web.database import open_database
 
 SECRET = "a very private question"
 
@@ -144,3 +155,117 @@ def test_a_terminal_takes_choices_and_shows_no_orders(tmp_path: Path) -> None:
     assert "127.0.0.1:9" in said.stdout  # the server that is not there, in a line
     assert "there is no pair to ask about" in said.stdout
     assert said.stdout.rstrip().endswith("description: none yet\n>")
+
+
+@pytest.fixture(scope="module")
+def pems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keys and certificates, good ones and others."""
+    folder = tmp_path_factory.mktemp("pems")
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    for name, more in (("good", ["-nodes"]), ("locked", ["-passout", "pass:x"])):
+        files = ["-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem"]
+        subprocess.run([*make, *more, *files, "-subj", "/CN=a"], check=True, capture_output=True)
+    (folder / "bad.pem").write_text("x\n")
+    (folder / "binary.pem").write_bytes(bytes(range(256)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "told"),
+    [
+        ("nope.pem", "good.key", "--certificate nope.pem: cannot be read"),
+        ("bad.pem", None, "given by --key"),
+        ("binary.pem", "good.key", "this is not a certificate and its private key, as PEM"),
+        ("good.pem", None, "given by --key"),
+        ("good.pem", "bad.pem", "this is not a certificate"),
+        ("good.pem", "locked.key", "has a password"),
+        ("good.pem", "..", "cannot be read"),
+        ("good.key", "good.key", "this is not a certificate"),
+        (None, "good.key", "--key: give the certificate"),
+        ("a\0b", None, "cannot be read"),
+    ],
+)
+def test_a_certificate_that_is_none_is_named(
+    pems: Path, certificate: str | None, key: str | None, told: str
+) -> None:
+    certificate, key = (name and (str(pems / name) if "nope" not in name else name)
+                        for name in (certificate, key))  # fmt: skip
+    with pytest.raises(FspoError) as refused:
+        serving.serve(FastAPI(), "127.0.0.1", 0, certificate, key)
+    assert told in str(refused.value).replace(f"{pems}/", "")
+    assert "\n" not in str(refused.value)
+    serving.check_certificate(str(pems / "good.pem"), str(pems / "good.key"))
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "told"),
+    [
+        ("127.0.0.1", 70000, "--port 70000: must be from 0 to 65535"),
+        ("127.0.0.1", -1, "--port -1: must"),
+        ("no.such.host.invalid", 0, "--host no.such.host.invalid"),
+        ("a" * 100, 0, "cannot listen there"),
+        ("a\0b", 0, "cannot listen there"),
+        ("::zz", 0, "--host ::zz"),
+        ("192.0.2.1", 0, "cannot listen there"),
+    ],
+)
+def test_where_nobody_can_listen_is_named(host: str, port: int, told: str) -> None:
+    with pytest.raises(FspoError) as refused:
+        serving.serve(FastAPI(), host, port)
+    assert told in str(refused.value)
+
+
+def test_it_listens_by_the_time_that_it_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    codes: list[int] = []
+
+    def said(line: str) -> None:  # called in the server's own thread: it cannot do more meanwhile
+        address = line.removeprefix("listening on ").partition("/  ")[0]
+        host, _, port = address.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=5):
+            codes.append(1)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(serving, "say", said)
+    with pytest.raises(KeyboardInterrupt):
+        serving.serve(FastAPI(), "127.0.0.1", 0)
+    assert codes == [1]
+
+
+def test_bytes_that_are_no_utf_8_do_not_end_a_chat(tmp_path: Path) -> None:
+    for surroundings in ({"LC_ALL": "C"}, {"LC_ALL": "C.UTF-8"}):
+        command = [sys.executable, "-m", "fspo", "chat", *NO_MODEL]
+        command += ["--database", str(tmp_path / "a.db")]
+        chat = subprocess.run(
+            command,
+            input=b"Caf\xe9\n/describe Caf\xe9\n/describe a poet\n/profile\n",
+            capture_output=True,
+            timeout=60,
+            env=os.environ | surroundings,
+        )
+        assert chat.returncode == 0
+        assert chat.stdout.count(b"half a character") == 2
+        assert b"description (yours): a poet" in chat.stdout
+        assert b"Traceback" not in chat.stderr
+    failed = subprocess.run(
+        [*command, "--user", b"Caf\xe9"], input=b"", capture_output=True, timeout=60
+    )
+    assert failed.returncode == 2
+    assert b"--user: holds half a character" in failed.stderr
+
+
+def test_a_servers_message_gives_the_terminal_no_orders(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    class Rude(PretendBackend):
+        def reply(self, person: Person, messages: Messages, sampling: Sampling) -> Reply:
+            raise FspoError("m: the server said \x1b]0;owned\x07\x1b[2J\x9b31m no")
+
+    lines = iter(["hello", "/quit"])
+    monkeypatch.setattr("builtins.input", lambda _: next(lines))
+    database = open_database(str(tmp_path / "a.db"))
+    Conversation(Rude(), Profiles(database), "me", [], Sampling()).run()
+    said = capsys.readouterr().out
+    assert "the server said ]0;owned[2J31m no" in said
+    assert plain(said) == said

@@ -229,6 +229,12 @@ def test_ranking_by_a_user(place: Path) -> None:
         rank(method, data, "new?", answers)
     with pytest.raises(FspoError, match="no user 'zoe'"):
         rank(method, data, "new?", answers, "zoe")
+    for asked, given, named in (
+        ("Caf\udce9", answers, "--prompt: holds half a character"),
+        ("new?", [*answers, "Caf\udce9"], "--answer: candidate 4 holds half a character"),
+    ):
+        with pytest.raises(FspoError, match=named):
+            rank(method, data, asked, given, "u5")
     with pytest.raises(FspoError, match="at least two"):
         rank(method, data, "new?", answers[:1], "u5")
 

@@ -212,8 +212,8 @@ def test_half_a_character_is_replaced():
 
 def test_any_other_refusal_is_told():
     with (
-        ChatServer(refuses=("temperature",)) as server,
-        pytest.raises(FspoError, match=r"does not accept the request.*'temperature'"),
+        ChatServer(refuses=("messages",)) as server,
+        pytest.raises(FspoError, match=r"does not accept the request.*'messages'"),
     ):
         ask(endpoint(server), requests(2))
 

@@ -1,3 +1,5 @@
+import sys
+import time
 from itertools import pairwise
 
 import pytest
@@ -177,3 +179,22 @@ def test_the_embedded_model_reviews_as_the_persona_does():
         assert long["sentiment"] > short["sentiment"]
     tokens = llm.tokens([{"role": "user", "content": "<|im_end|>"}])
     assert tokens.count(llm.tokenizer.eos_token_id) == 2  # after the system's turn and the user's
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% macro m(n) %}{% if n %}{{ m(n - 1) ~ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+        "{% for a in range(9999) %}{{ range(99999) | map('string') | join | length }}{% endfor %}",
+    ],
+)
+def test_a_chat_template_that_does_not_end_is_refused(model, loop, monkeypatch):
+    monkeypatch.setattr("fspo.llm.rendering._SECONDS", 0.3)
+    endless = byte_tokenizer()
+    endless.chat_template = loop
+    start, before = time.monotonic(), sys.gettrace()
+    with pytest.raises(FspoError, match="chat template does not come to an end"):
+        LocalModel(model, endless).tokens([{"role": "user", "content": "q"}])
+    assert time.monotonic() - start < 5
+    assert sys.gettrace() is before

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from fspo.assistant.keys import NOBODY_ELSE, ROOM, Caller, caller_of, has_keys
+from fspo.assistant.profiles import check_user
 from fspo.web.database import Database
 from fspo.web.sessions import csrf_fits, digest, signed_in
 
@@ -92,7 +93,10 @@ def user_of(caller: Caller, named: str | None) -> str | None:
 
     Raises:
         Refused: 403 where the key speaks for another user.
+        FspoError: if no user can have this name.
     """
+    if named is not None:
+        check_user(named)
     if caller.user is not None:
         if named not in (None, caller.user):
             raise Refused(403, "this key speaks for another user", "wrong_user")

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 
+from fspo.assistant.profiles import check_text
 from fspo.assistant.tables import ApiKey
 from fspo.errors import FspoError
 from fspo.web.database import Database, now
@@ -68,6 +69,7 @@ def add_key(
     for option, value in (("the key's name", name), ("--account", account), ("--user", user or "")):
         if len(value) > 256 or value != value.strip():
             raise FspoError(f"{option}: at most 256 characters, and no space around them")
+        check_text(option, value)
     if not name or user == "":
         raise FspoError("a key needs a name, and --user a user's name")
     token = _MARK + new_token()

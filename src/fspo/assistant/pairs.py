@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fspo.assistant.answering import wanted
 from fspo.assistant.backend import Backend, Person, Sampling
 from fspo.errors import FspoError
 from fspo.preferences.records import Preference
@@ -51,9 +52,9 @@ class Pairs:
             FspoError: if the model gives twice the same.
         """
         messages = [{"role": "user", "content": prompt}]
-        personal = "".join(self._backend.reply(person, messages, sampling).pieces).strip()
+        personal = "".join(wanted(self._backend.reply(person, messages, sampling).pieces)).strip()
         for _ in range(3):
-            plain = "".join(self._backend.plain(messages, sampling).pieces).strip()
+            plain = "".join(wanted(self._backend.plain(messages, sampling).pieces)).strip()
             if plain and plain != personal:
                 break
         if not personal or not plain or plain == personal:

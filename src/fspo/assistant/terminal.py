@@ -6,7 +6,9 @@ model writes is printed as it is, less what a terminal would take for an order.
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 from collections.abc import Sequence
 
 from fspo.assistant.backend import Backend, Person, Sampling
@@ -15,6 +17,7 @@ from fspo.assistant.pairs import Pairs
 from fspo.assistant.profiles import Profiles
 from fspo.errors import FspoError
 from fspo.preferences.records import Preference
+from fspo.preferences.tables import check_whole
 
 _ACCOUNT = NOBODY_ELSE.account  # the page's, where it needs no key
 _ORDERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -44,7 +47,11 @@ class Conversation:
 
     def run(self) -> None:
         """Reads lines until the end of the input or /quit; what goes wrong is said in one line."""
-        print(f"{self._backend.abilities.models[0]}, profile {self._user}. /help says how.")
+        check_whole(self._user, "--user:")
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="surrogateescape")  # what is no UTF-8 is told below
+        name = self._backend.abilities.models[0]
+        print(plain(f"{name}, profile {self._user}. /help says how."))
         while True:
             try:
                 line = input("> ").strip()
@@ -52,7 +59,7 @@ class Conversation:
                     return
                 self._do(line)
             except FspoError as error:
-                print(f"fspo: {error}")
+                print(plain(f"fspo: {error}"))  # may quote a server
             except EOFError:
                 print()
                 return
@@ -60,6 +67,7 @@ class Conversation:
                 print(" (stopped; /quit ends)")
 
     def _do(self, line: str) -> None:
+        check_whole(line, "what you typed")
         command, _, rest = line.partition(" ")
         if not line:
             return

@@ -1,7 +1,8 @@
 """One model for several threads: who waits for an answer goes before what can wait.
 
 A pass that predicts choices, for the pair to be shown next, takes as long as many words of an
-answer. So it waits until nobody is being answered, if that comes in time.
+answer. So it waits until nobody is being answered, if that comes in time. Whoever takes a turn for
+a client that has gone gives up.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from fspo.assistant.answering import check_wanted
 
 if TYPE_CHECKING:
     from fspo.learning.policy import Policy
@@ -38,6 +41,7 @@ class Turns:
                 self._changed.wait_for(lambda: not self._taken)
             finally:
                 self._answers -= 1
+            check_wanted()
             self._taken = True
         try:
             yield
@@ -51,6 +55,8 @@ class Turns:
         with self._changed:
             while self._taken or (self._answering() and time.monotonic() < late):
                 self._changed.wait(_PAUSE)
+                check_wanted()
+            check_wanted()
             self._taken = True
         try:
             yield

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fspo.assistant.backend import Sampling
 
 Text = Annotated[str, Field(max_length=100_000)]
+Stop = Annotated[str, Field(max_length=200)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -42,7 +43,7 @@ class Message(Wire):
 class StreamOptions(Wire):
     """What a stream says at its end."""
 
-    include_usage: bool = False
+    include_usage: bool | None = False
 
 
 class ChatRequest(Wire):
@@ -51,13 +52,13 @@ class ChatRequest(Wire):
     model: Name
     messages: list[Message] = Field(min_length=1, max_length=1000)
     user: Name | None = None
-    stream: bool = False
+    stream: bool | None = False
     stream_options: StreamOptions | None = None
     max_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    stop: Text | Annotated[list[Text], Field(max_length=16)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     n: Literal[1] | None = None
 

@@ -23,6 +23,7 @@ from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.mirroring import mirrored_name, probe_mirrored
 from fspo.evaluation.probing import Gaps, draw_probes, probe, shot_counts
 from fspo.evaluation.stacking import stacks
+from fspo.evaluation.statistics import INTERVALS
 from fspo.evaluation.winrate import write_answers
 from fspo.files import write_json
 from fspo.methods.method import Task
@@ -139,6 +140,7 @@ def evaluate(
         "model": first.settings["model"],
         "policies": {policy.name: policy.settings for policy in compared},
         "evaluation": recipe.model_dump(),
+        "intervals": INTERVALS,
         "seed": seed,
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 1),

@@ -12,6 +12,7 @@ from fspo.evaluation.mirroring import mirrored, turned_round
 from fspo.methods.best_of import score_of
 from fspo.methods.method import Predictor
 from fspo.preferences.records import Preferences
+from fspo.preferences.tables import check_whole
 
 
 def rank(
@@ -42,11 +43,14 @@ def rank(
         it is not calibrated.
 
     Raises:
-        FspoError: if the user is not clear, or there are fewer than two answers.
+        FspoError: if the user is not clear, there are fewer than two answers, a text holds bytes
+            that are no UTF-8, or a reward is not finite.
     """
     if len(answers) < 2:
         raise FspoError("--answer: ranking takes at least two candidate answers")
+    check_whole(prompt, "--prompt:")
     for number, answer in enumerate(answers, 1):
+        check_whole(answer, f"--answer: candidate {number}")
         if not answer.strip():
             raise FspoError(f"--answer: candidate {number} is empty")
     name = _one_user(preferences, user_id)

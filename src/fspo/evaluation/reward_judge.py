@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fspo.console import track
 from fspo.errors import FspoError
 from fspo.evaluation.judges import Item, Judgement
+from fspo.llm.rendering import rendered
 from fspo.preferences.records import User
 from fspo.pretrained import from_pretrained, read_config
 
@@ -87,7 +88,7 @@ class RewardJudge:
             pair = self._tokenizer([prompt], [answer], return_token_type_ids=self._segments)
             return {name: own[0] for name, own in pair.items()}
         said = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-        text = self._tokenizer.apply_chat_template(said, tokenize=False)
+        text = rendered(self._tokenizer, said, answered=True)
         return self._tokenizer(text, add_special_tokens=False, return_token_type_ids=False)
 
 

@@ -147,7 +147,7 @@ def _decoded(causal: Any, tokens: Ints, positions: Ints | None = None, masks: An
             "attention_mask": masks,
         }
     ids = torch.from_numpy(tokens).to(causal.device)
-    return causal.base_model(input_ids=ids, use_cache=False, **given)
+    return decoder_of(causal)(input_ids=ids, use_cache=False, **given)
 
 
 def own_head(causal: Any, kind: Any) -> Head:
@@ -163,16 +163,22 @@ def own_head(causal: Any, kind: Any) -> Head:
     import torch
     from torch import nn
 
+    decoder = decoder_of(causal)
+
     class Given(nn.Module):
-        """Stands where the decoder is."""
+        """Stands where the decoder is, and is what it was but for what it gives."""
 
         hidden: Tensor
 
         def forward(self, *_: Any, **__: Any) -> Any:
             return kind(last_hidden_state=self.hidden)
 
+        def __getattr__(self, name: str) -> Any:
+            # Some models call the decoder within their decoder themselves.
+            return self if name == "decoder" else getattr(decoder, name)
+
     behind, given = copy(causal), Given()
-    behind._modules = {**causal._modules, causal.base_model_prefix: given}
+    behind._modules = {**causal._modules, _decoder_name(causal): given}
 
     def head(hidden: Tensor) -> Tensor:
         given.hidden = hidden[None]
@@ -183,10 +189,21 @@ def own_head(causal: Any, kind: Any) -> Head:
     return head
 
 
+def decoder_of(causal: Any) -> Any:
+    """The part of a model that gives the last hidden states."""
+    return causal.get_submodule(_decoder_name(causal))
+
+
+def _decoder_name(causal: Any) -> str:
+    # Some name a part by which they are within a larger model.
+    prefix: str = causal.base_model_prefix
+    return prefix if prefix in causal._modules else "model"
+
+
 def _head_parameters(causal: Any) -> Iterator[Any]:
     """The weights behind the decoder, tied ones included."""
     for name, module in causal.named_children():
-        if name != causal.base_model_prefix:
+        if name != _decoder_name(causal):
             yield from module.parameters()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +15,35 @@ from transformers import TrainerCallback, TrainingArguments
 
 from fspo.errors import FspoError
 
-_BATCHES = "the recipe's batch_size and micro_batch_size say it"
-# What a recipe does not leave to `trainer:`, and why.
-_REFUSED = {
-    "output_dir": "--out says it",
+_BATCHES = "batch_size and micro_batch_size"
+# What the recipe itself says, by its own name for it.
+_SAID = {
+    "output_dir": "out",
     "per_device_train_batch_size": _BATCHES,
     "gradient_accumulation_steps": _BATCHES,
-    "auto_find_batch_size": _BATCHES,
-    "num_train_epochs": "the recipe's episodes say it",
-    "learning_rate": "the recipe's learning_rate says it",
-    "lr_scheduler_type": "the recipe's scheduler says it",
-    "warmup_steps": "the recipe's warmup_steps says it",
-    "optim": "the recipe's optimizer says it",
-    "weight_decay": "the recipe's weight_decay says it",
-    "max_grad_norm": "the recipe's max_grad_norm says it",
-    "logging_steps": "the recipe's log_every says it",
-    "save_steps": "the recipe's save_every says it",
-    "seed": "the recipe's seed says it",
-    "resume_from_checkpoint": "--resume says it",
+    "num_train_epochs": "episodes",
+    "learning_rate": "learning_rate",
+    "lr_scheduler_type": "scheduler",
+    "warmup_steps": "warmup_steps",
+    "optim": "optimizer",
+    "weight_decay": "weight_decay",
+    "max_grad_norm": "max_grad_norm",
+    "logging_steps": "log_every",
+    "save_steps": "save_every",
+    "seed": "seed",
+    "remove_unused_columns": "nothing: episodes have no columns",
+}
+# What cannot be turned on here, and why.
+_OFF = {
+    "auto_find_batch_size": "steps would be of other episodes than batch_size says",
+    "eval_on_start": "nothing is evaluated while a policy is trained; see fspo evaluate",
+    "ignore_data_skip": "a run that is gone on with would learn from the same episodes again",
+    "label_smoothing_factor": "the objectives have no labels",
+    "load_best_model_at_end": "nothing is evaluated while a policy is trained; see fspo evaluate",
+    "neftune_noise_alpha": "policy and reference have to read the same embeddings",
+    "push_to_hub": "a policy's folder is yours to upload when it is done",
+    "resume_from_checkpoint": "--resume goes on from the last whole checkpoint",
     "save_only_model": "no run could go on from such a checkpoint",
-    "ignore_data_skip": "a run that goes on would learn from the same episodes again",
-    "remove_unused_columns": "episodes have no columns",
 }
 
 
@@ -79,10 +88,11 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
         FspoError: naming the first that is refused, or is of another kind.
     """
     kinds = typing.get_type_hints(TrainingArguments)
+    defaults = {field.name: field.default for field in fields(TrainingArguments)}
     taken = {}
     for key, value in given.items():
-        if key in _REFUSED:
-            raise _not_taken(f"trainer.{key}: {_REFUSED[key]}; leave it out")
+        if key in _SAID:
+            raise _not_taken(f"trainer.{key}: the recipe says it by {_SAID[key]}; leave it out")
         try:
             taken[key] = _kind(kinds[key]).validate_python(value) if key in kinds else value
         except ValidationError as error:
@@ -90,6 +100,8 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
             raise _not_taken(
                 f"trainer.{key}: {fault[0].lower()}{fault[1:]} (it is {value!r})"
             ) from error
+        if key in _OFF and taken[key] not in (defaults[key], False):
+            raise _not_taken(f"trainer.{key}: {_OFF[key]}; leave it out")
     return taken
 
 
@@ -120,12 +132,14 @@ def settings_taken(recipe: Any, first: FirstStep | None = None) -> Iterator[None
         recipe: whose settings.
         first: tells of the first step, where training is inside: what comes later is no setting's.
     """
-    first = first or FirstStep()
     try:
         yield
-    except (FspoError, OSError, MemoryError, torch.OutOfMemoryError, torch.distributed.DistError):
+    except (FspoError, MemoryError, torch.OutOfMemoryError, torch.distributed.DistError):
         raise
     except Exception as error:
+        if first and isinstance(error, OSError):  # of what is written
+            raise
+        first = first or FirstStep()
         told = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, ImportError) or (
             isinstance(error, RuntimeError) and "to be installed" in told

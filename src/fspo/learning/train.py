@@ -157,8 +157,15 @@ def run(trainer: ResumableTrainer, recipe: TrainRecipe, out: Path, resume: bool)
         checkpoint = to_go_on_from(out / CHECKPOINTS, trainer.args.world_size)
     if checkpoint:
         say(f"going on from {checkpoint}")
-    with settings_taken(recipe, first):
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        with settings_taken(recipe, first):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except RuntimeError as error:
+        if "without overflow" not in str(error):
+            raise
+        raise FspoError(
+            f"learning_rate: {recipe.learning_rate:g} is too large: no weight can take such a step"
+        ) from error
     # Another process may still be writing its part of a checkpoint, which is cleared away next.
     trainer.accelerator.wait_for_everyone()
     trainer.check_result()

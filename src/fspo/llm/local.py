@@ -15,6 +15,7 @@ import numpy as np
 
 from fspo.console import track
 from fspo.errors import FspoError
+from fspo.llm.rendering import rendered
 from fspo.llm.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class LocalModel:
         special tokens turned off. Without a chat template it is the contents, line after line.
 
         Raises:
-            FspoError: if a role is unknown.
+            FspoError: if a role is unknown, or the template does not come to an end.
         """
         for message in conversation:
             if message["role"] not in _ROLES:
@@ -101,11 +102,8 @@ class LocalModel:
             {"role": message["role"], "content": f"\ue000{number}\ue001"}
             for number, message in enumerate(conversation)
         ]
-        rendered = self.tokenizer.apply_chat_template(
-            slots, tokenize=False, add_generation_prompt=True
-        )
         tokens: list[int] = []
-        for place, piece in enumerate(_SLOT.split(rendered)):
+        for place, piece in enumerate(_SLOT.split(rendered(self.tokenizer, slots, answered=False))):
             is_content = place % 2 == 1
             text = contents[int(piece)] if is_content else piece
             tokens += self.tokenizer(

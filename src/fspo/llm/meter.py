@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -70,6 +70,7 @@ class Purse:
         promised: what the requests under way may still cost.
         lost: how much of `spent` came to no answer.
         purposes: what was spent on what.
+        refused: by the request's key, why a server will not answer it.
         watch: is told of every payment.
     """
 
@@ -78,6 +79,7 @@ class Purse:
     promised: float = 0.0
     lost: float = 0.0
     purposes: defaultdict[str, Spent] = field(default_factory=lambda: defaultdict(Spent))
+    refused: dict[bytes, str] = field(default_factory=dict)
     watch: Callable[[Purse], None] = lambda purse: None
 
     def promise(self, cost: float) -> None:
@@ -113,6 +115,10 @@ class Purse:
         self.lost += cost
         self.spent += cost
         self.watch(self)
+
+    def refusals(self) -> dict[str, int]:
+        """How many requests servers would not answer, by their reasons, the commonest first."""
+        return dict(Counter(self.refused.values()).most_common())
 
     def projected(self, expected: Mapping[str, Expected]) -> float:
         """What the whole run will have cost: what is spent, and what is still to come.
@@ -164,7 +170,8 @@ class Meter:
         if reply is None:
             self.input_tokens += lost[0]
             self.output_tokens += lost[1]
-            self.purse.lose(self.price.of(*lost))
+            if lost != (0, 0):
+                self.purse.lose(self.price.of(*lost))
             return
         self.requests += 1
         self.input_tokens += reply.input_tokens

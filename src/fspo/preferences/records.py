@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fspo.errors import FspoError
+from fspo.errors import FspoError, excerpt
 
 # White space that has no width, which str.split passes over.
 _NO_WIDTH = dict.fromkeys((0x200B, 0x2060, 0xFEFF))
@@ -140,7 +140,7 @@ class Preferences:
         drawn = self.draw(user_id, shots + 1, seed)
         if len(drawn.preferences) <= shots:
             raise FspoError(
-                f"{self.source or 'preferences'}: user {user_id!r} has preferences on "
+                f"{self.source or 'preferences'}: user {excerpt(user_id)} has preferences on "
                 f"{len(drawn.preferences)} different prompts or responses; an episode of {shots} "
                 f"shots needs {shots + 1}. Ask for fewer shots, or leave this user out."
             )
@@ -153,7 +153,7 @@ class Preferences:
             FspoError: if the user is unknown.
         """
         if user_id not in self.by_user:
-            raise FspoError(f"{self.source or 'preferences'}: there is no user {user_id!r}")
+            raise FspoError(f"{self.source or 'preferences'}: there is no user {excerpt(user_id)}")
         rows = self.by_user[user_id]
         order = np.random.default_rng(seed).permutation(len(rows))
         return Episode(user_id, without_repetition([rows[index] for index in order], most))

@@ -120,6 +120,12 @@ def no_page(store: Store, status: int) -> Response:
     return pages.message(pages.first, "lost", status)
 
 
+def failed(store: Store) -> Response:
+    """What is shown where the database fails: nothing was kept, and trying again does no harm."""
+    pages = _Pages(store)
+    return pages.message(pages.first, "failed", 503)
+
+
 def _act(store: Store, participant: Participant, action: str, fields: Mapping[str, str]) -> str:
     if action == "continue":
         store.go_on(participant, fields.get("step", ""))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fspo.errors import FspoError
+from fspo.errors import FspoError, excerpt
 from fspo.preferences.records import Preference, plain_text
 from fspo.recipe import read_recipe
 from fspo.study.cleaning import clean
@@ -72,7 +72,7 @@ def _faults_in(language: Language) -> Iterator[str]:
         yield "asks: two of them have the same name"
     for pair in (*language.pairs, *language.practice):
         if pair.answers[0] == pair.answers[1]:
-            yield f"the two answers to {pair.question!r} are the same text"
+            yield f"the two answers to {excerpt(pair.question)} are the same text"
 
 
 def _asked(language: Language) -> list[tuple[str, list[str]]]:
@@ -90,6 +90,12 @@ def _pools(path: Path, study: Study, code: str) -> Pools:
     if len(about) < study.label_pairs:
         raise FspoError(
             f"{place}.pairs: there are pairs about {len(about)} different questions, and "
+            f"label_pairs asks for {study.label_pairs}; add some, or lower it"
+        )
+    different = {pair.plain_pair for pair in pairs}
+    if 1 < len(different) < study.label_pairs:  # nobody labels the same two answers twice
+        raise FspoError(
+            f"{place}.pairs: they are between {len(different)} different pairs of answers, and "
             f"label_pairs asks for {study.label_pairs}; add some, or lower it"
         )
     spelled: dict[str, str] = {}

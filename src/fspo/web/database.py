@@ -108,7 +108,9 @@ def open_database(where: str) -> Database:
     try:
         if url.get_backend_name() == "sqlite" and url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, pool_pre_ping=True, pool_size=16, max_overflow=32)
+        engine = create_engine(
+            url, pool_pre_ping=True, pool_size=16, max_overflow=32, hide_parameters=True
+        )
         if engine.dialect.name == "sqlite":
             _durable(engine)
         _migrate(engine, shown)

@@ -1,23 +1,32 @@
-"""What stands before both applications: headers, and limits of size and of rate.
+"""What stands before both applications: headers, limits of size and rate, and the last resort.
 
 They are plain ASGI, so that answers stream through them.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-import time
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fspo.web.addresses import network
+from fspo.web.logs import place_of
+from fspo.web.pace import Pace
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-_HEADERS = {
+MOST_HEADERS = 16_384  # bytes
+_AT_ONCE = 256  # requests
+_log = logging.getLogger("fspo.web")
+HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -44,10 +53,12 @@ def add_guards(app: FastAPI, longest: int, a_minute: int, only_here: bool) -> No
     """
     # The last one that is added is the first one to be asked.
     app.add_middleware(SizeLimit, most=longest)
+    app.add_middleware(Crowd, most=_AT_ONCE)
     app.add_middleware(RateLimit, a_minute=a_minute)
     if only_here:
         names = ["localhost", "127.0.0.1", "[::1]", "::1"]
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
+    app.add_middleware(Faults)
     app.add_middleware(Headers)
 
 
@@ -62,7 +73,7 @@ class Headers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        wanted = _HEADERS | (_OVER_TLS if scope["scheme"] == "https" else {})
+        wanted = HEADERS | (_OVER_TLS if scope["scheme"] == "https" else {})
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -75,65 +86,128 @@ class Headers:
 
 
 class SizeLimit:
-    """Refuses a request whose body is longer than so many bytes, whatever it says of itself."""
+    """Refuses a request whose headers or body are too long, whatever it says of itself.
+
+    A body is counted while the application reads it: one that it does not want is not read.
+    """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app, self._most = app, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Reads the body up to the limit, and hands it on whole."""
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        """Hands the body on up to the limit."""
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        parts: list[bytes] = []
-        size, more = 0, True
-        while more:
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADERS:
+            await _refusal(431, f"the headers are longer than {MOST_HEADERS} bytes")(
+                scope, receive, send
+            )
+            return
+        told, size = f"the request is longer than {self._most} bytes", 0
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or len(length) > 15 or int(length) > self._most:
+            await _refusal(413, told)(scope, receive, send)
+            return
+
+        async def counted() -> Message:
+            nonlocal size
             message = await receive()
-            if message["type"] != "http.request":
-                return  # the client has gone
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            more = message.get("more_body", False)
+            size += len(message.get("body", b""))
             if size > self._most:
-                told = f"the request is longer than {self._most} bytes"
-                await _refusal(413, told)(scope, receive, send)
-                return
-        body: list[Message] = [{"type": "http.request", "body": b"".join(parts)}]
+                raise HTTPException(413, told)
+            return message
 
-        async def replay() -> Message:
-            return body.pop() if body else await receive()
+        await self._app(scope, counted, send)
 
-        await self._app(scope, replay, send)
+
+class Crowd:
+    """Serves so many requests at a time, and tells the others to come back."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app, self._most, self._now = app, most, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers 503 where there are too many."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._now >= self._most:
+            response = _refusal(503, "too many requests at once; try again soon")
+            response.headers["Retry-After"] = "2"
+            await response(scope, receive, send)
+            return
+        self._now += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._now -= 1
+
+
+class Faults:
+    """Answers what nobody foresaw by a status, and logs its place: its words may be somebody's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers 503 where the database is full, locked or away, and else 500."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except ClientDisconnect:
+            pass
+        except Exception as error:
+            _log.error("a request failed: %s", place_of(error))
+            if not begun:  # or else the connection is closed, and the client sees that it broke off
+                await _fault(error)(scope, receive, send)
+
+
+def _fault(error: Exception) -> JSONResponse:
+    from sqlalchemy.exc import DBAPIError, TimeoutError
+
+    if not isinstance(error, (DBAPIError, TimeoutError)):
+        return _refusal(500, "something went wrong here; it is in the server's log")
+    response = _refusal(503, "what is to be kept cannot be written or read now; try again later")
+    response.headers["Retry-After"] = "10"
+    return response
 
 
 class RateLimit:
     """Lets an address ask only so many times a minute; static files are free."""
 
     def __init__(self, app: ASGIApp, a_minute: int) -> None:
-        from limits import RateLimitItemPerMinute
-        from limits.storage import MemoryStorage
-        from limits.strategies import SlidingWindowCounterRateLimiter
-
-        self._app = app
-        self._limit = RateLimitItemPerMinute(a_minute)
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._app, self._pace = app, Pace(a_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 429, with the seconds to wait, where there have been too many."""
         if scope["type"] != "http" or scope["path"].startswith("/static/"):
             await self._app(scope, receive, send)
             return
-        client: Any = (scope.get("client") or ("unknown",))[0]
-        if self._limiter.hit(self._limit, client):
+        seconds = self._pace.wait([network((scope.get("client") or ("",))[0])])
+        if not seconds:
             await self._app(scope, receive, send)
             return
-        reset = self._limiter.get_window_stats(self._limit, client).reset_time
-        wait = max(1, math.ceil(reset - time.time()))
+        wait = max(1, math.ceil(seconds))
         response = _refusal(429, f"too many requests; try again in {wait} s")
         response.headers["Retry-After"] = str(wait)
         await response(scope, receive, send)
 
 
+def error_body(status: int, message: str) -> dict[str, Any]:
+    """A refusal in the form of the OpenAI interface, which every client of ours can read."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+
+
 def _refusal(status: int, message: str) -> JSONResponse:
-    """In the form of the OpenAI interface, which every client of ours can read."""
-    return JSONResponse({"error": {"message": message, "type": "invalid_request"}}, status)
+    return JSONResponse(error_body(status, message), status)
