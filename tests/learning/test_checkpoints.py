@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import stat
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -293,3 +296,49 @@ def test_a_learning_rate_that_no_weight_can_hold_is_named(place: Path) -> None:
     settings = recipe(place, "huge", learning_rate=1e38, scheduler="constant", warmup_steps=0)
     with pytest.raises(FspoError, match="learning_rate: 1e\\+38 is too large"):
         train(settings)
+
+
+@contextmanager
+def small_files(most: int) -> Iterator[None]:
+    """Inside, no file can become larger than so many bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"), [("lora", 3_000), ("whole", 60_000), ("whole", 200_000), ("vpl", 1_500)]
+)
+def test_a_policy_that_cannot_be_written_is_named_and_nothing_passes_as_one(
+    place: Path, kind: str, most: int
+) -> None:
+    settings = recipe(place, f"bounded-{kind}-{most}", **KINDS[kind])
+    with (
+        pytest.raises(FspoError, match=rf"{settings.out}.*: cannot be written: .*--resume"),
+        small_files(most),
+    ):
+        train(settings)
+    assert weights_of(Path(settings.out)) == {}
+    assert weights_of(train(settings, resume=True)) == weights_of(
+        train(recipe(place, f"free-{kind}-{most}", **KINDS[kind]))
+    )
+
+
+def test_a_full_disk_is_named(place: Path, tmp_path: Path) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk takes root")
+    try:
+        for kind in KINDS:
+            settings = recipe(place, str(tmp_path / kind), **KINDS[kind])
+            (tmp_path / "fill").write_bytes(bytes(60_000))
+            with pytest.raises(FspoError, match=rf"{tmp_path}/{kind}.*: the disk is full"):
+                train(settings)
+            assert weights_of(tmp_path / kind) == {}
+            shutil.rmtree(tmp_path / kind)
+            (tmp_path / "fill").unlink()
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

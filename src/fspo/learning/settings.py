@@ -44,6 +44,7 @@ _OFF = {
     "push_to_hub": "a policy's folder is yours to upload when it is done",
     "resume_from_checkpoint": "--resume goes on from the last whole checkpoint",
     "save_only_model": "no run could go on from such a checkpoint",
+    "use_liger_kernel": "its kernels know no trees of episodes",
 }
 
 
@@ -98,7 +99,7 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
         except ValidationError as error:
             fault = error.errors()[0]["msg"]
             raise _not_taken(
-                f"trainer.{key}: {fault[0].lower()}{fault[1:]} (it is {value!r})"
+                f"trainer.{key}: {fault[0].lower()}{fault[1:]} (it is {value!r:.100})"
             ) from error
         if key in _OFF and taken[key] not in (defaults[key], False):
             raise _not_taken(f"trainer.{key}: {_OFF[key]}; leave it out")
