@@ -294,3 +294,29 @@ def test_a_dataset_that_is_there_in_part_is_refused(tmp_path: Path) -> None:
         assert len(load_preferences(place)) == 1
         (place / "README.md").write_text("---\nconfigs:\n  data_files: users.jsonl\n---\n")
         assert len(load_preferences(place)) == 1
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o000])
+def test_databases_and_kept_replies_are_their_owners_alone(tmp_path, mask):
+    from fspo.llm.store import Store
+    from fspo.web.database import open_database
+
+    def modes():
+        return {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+
+    old = os.umask(mask)
+    try:
+        database = open_database(str(tmp_path / "a.db"))
+        store = Store(tmp_path / "replies.db")
+        assert len(store) == 0
+        assert set(modes().values()) == {0o600}
+        assert {"a.db", "a.db-wal", "a.db-shm", "replies.db"} <= modes().keys()
+        # One that an earlier version made; and one whose group was given the right to read.
+        for name, mode in (("early.db", 0o644), ("group.db", 0o640)):
+            open_database(str(tmp_path / name)).close()
+            (tmp_path / name).chmod(mode)
+            open_database(str(tmp_path / name)).close()
+        assert (modes()["early.db"], modes()["group.db"]) == (0o600, 0o640)
+        database.close()
+    finally:
+        os.umask(old)

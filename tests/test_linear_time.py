@@ -33,7 +33,7 @@ FUNCTIONS = (
     "compile", "search", "match", "fullmatch", "split", "findall", "finditer", "sub", "subn"
 )  # fmt: skip
 # Made from what is not known here; `test_markers_of_a_reward_judge` looks at it.
-MADE_AT_RUN_TIME = {"evaluation/reward_judge.py"}
+MADE_AT_RUN_TIME = {"evaluation/reward_judge.py", "files.py"}
 
 MILLION = 1_000_000
 RUNS = ["\n", " ", "\t", "#", "<", "\\", "a", "1", ".", "\u200b", " \n", "\r\n", "a\n", "\n#", "<a"]

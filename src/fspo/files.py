@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -296,6 +297,27 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def make_private(path: Path) -> None:
+    """Makes an empty file that its owner alone can read, for a database to be.
+
+    One that is there is left as it is, but for others' right to read it, which earlier versions
+    gave; a right that a group was given is kept where others have none.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    # By name alone: to open and close a database that is in use would end SQLite's locks on it.
+    for beside in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + beside)
+        with contextlib.suppress(FileNotFoundError):
+            found = file.stat()
+            if found.st_mode & 0o007 and stat.S_ISREG(found.st_mode) and _is_own(found):
+                file.chmod(0o600)
+
+
+def _is_own(found: os.stat_result) -> bool:
+    return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
 
 
 def _umask() -> int:

@@ -67,6 +67,17 @@ def test_setting_a_password(file):
     assert "ann can sign in" in told.output
     told = call("researcher", file, "bob", env={"FSPO_RESEARCHER_PASSWORD": "long enough, too"})
     assert "bob can sign in" in told.output
+    told = call("researcher", file, "bob", "--remove")
+    assert "bob can no longer sign in" in told.output
+    with pytest.raises(FspoError, match="no researcher 'bob'; there is ann"):
+        call("researcher", file, "bob", "--remove")
+
+
+@pytest.mark.parametrize("given", [["--password", "long enough, this"], ["--password=x"]])
+def test_a_password_on_the_command_line_is_refused(file, given):
+    with pytest.raises(FspoError, match="FSPO_RESEARCHER_PASSWORD") as error:
+        call("researcher", file, "ann", *given)
+    assert "long enough" not in str(error.value)
 
 
 def test_power():

@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import threading
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
 
 from fspo.assistant.backend import Abilities
+from fspo.study import store
 from fspo.study.queue import Job, Queue
 from fspo.study.records import read_records
 from fspo.study.researcher import set_password
@@ -389,9 +391,9 @@ def test_a_study_in_two_languages(start, definition, walk_in):
     definition["languages"] = {"en": english, "de": german}
     running = start(definition)
     walker = walk_in(running)
-    html = walker.client.get("/", params={"PROLIFIC_PID": "a&b"}).text
+    html = walker.client.get("/", params={"STUDY_ID": "a&b"}).text
     assert "Welche Antwort?" in html
-    assert "PROLIFIC_PID=a%26b&amp;lang=de" in html
+    assert "STUDY_ID=a%26b&amp;lang=de" in html
     html = walker.client.get("/", params={"lang": "de"}).text
     assert '<html lang="de">' in html
     page = Page(html)
@@ -440,3 +442,82 @@ def test_whoever_withdrew_is_gone_from_the_disk(run, walk_in, tmp_path, by):
     run.database.close()  # as the server does when it ends
     held = on_disk()
     assert [text.encode() in held for text in ids + words] == [True, False, False, True] * 2
+
+
+PID = "5f00aa"
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        {"PROLIFIC_PID": PID, "STUDY_ID": "another"},
+        {"PROLIFIC_PID": PID},
+        {"PROLIFIC_PID": PID, "STUDY_ID": "s", "SESSION_ID": "another"},
+        *({"PROLIFIC_PID": pid, "STUDY_ID": "s"} for pid in (
+            PID + "\u200b", "\ufeff" + PID, PID + " ", PID + "\n", PID + "\x00", PID + "\u0301",
+            "\uff15f00aa", PID + "'", "5f00\u0430a", "a" * 257,
+        )),
+    ],
+)  # fmt: skip
+def test_nobody_begins_again_by_another_link(run, walker, walk_in, again):
+    walker.begin(PROLIFIC_PID=PID, STUDY_ID="s", SESSION_ID="t")
+    for client in (walker.client, walk_in(run).client):
+        fields = Page(client.get("/", params={"STUDY_ID": "s"}).text).fields
+        fields = {name: value for name, value in fields.items() if name == "csrf"}
+        first = client.get("/", params=again)
+        sent = client.post("/consent", data=fields | again | {"agree": "yes"})
+        assert sent.status_code in (200, 400, 409)  # 200: the browser that has begun goes on
+        if again["PROLIFIC_PID"] != PID:
+            assert (first.status_code, sent.status_code) == (400, 400)
+            assert "not complete" in first.text
+    assert count(run, Participant) == 1
+
+
+@pytest.mark.parametrize("pid", ["{{%PROLIFIC_PID%}}", "{{PROLIFIC_PID}}", "…", " "])
+def test_a_link_that_was_not_filled_in_is_refused(run, walk_in, pid):
+    for _ in range(2):
+        walker = walk_in(run)
+        told = walker.client.get("/", params={"PROLIFIC_PID": pid, "STUDY_ID": "{{%STUDY_ID%}}"})
+        assert told.status_code == 400
+        assert "This link is not complete" in told.text
+        assert "agree" not in Page(told.text).fields
+    assert count(run, Participant) == 0
+
+
+def test_a_clock_that_is_set_back_makes_nobody_wait(start, definition, walk_in, monkeypatch):
+    definition["limits"]["min_seconds"] = 5
+    running = start(definition)
+    real, shift = store.now, [timedelta()]
+    monkeypatch.setattr(store, "now", lambda: real() + shift[0])
+    walker = walk_in(running)
+    page = walker.next(walker.begin())
+    shift[0] = timedelta(hours=-3)
+    page = walker.send(page, choice="left")
+    shift[0] += timedelta(seconds=6)
+    walker.send(page, choice="left")
+    [item] = [i for i in read_records(running.database).items if i.choice]
+    assert 5 <= item.seconds < 60
+
+
+def test_work_for_somebody_who_left_never_reaches_who_comes_next(run, walk_in, attentive):
+    queue, first = Queue(run.database), walk_in(run)
+    first.walk(attentive)
+    with run.database.reading() as session:
+        person = session.scalar(select(Participant))
+        generation = session.scalar(select(Generation).limit(1))
+    job = Job(generation.id, "", person.id, f"study-{person.token}", 0, 0, "q", "personal", 1)
+    page = Page(first.client.get(f"{first.url}/withdraw").text)
+    first.client.post(page.action, data=page.fields)
+    second = walk_in(run)
+    second.walk(attentive)
+    queue.describe(job, "the description of whoever left")
+    queue.done(job, "the text of whoever left", "stop", 1.0)
+    queue.failed(job)
+    assert queue.shots(job.participant) == []
+    with run.database.reading() as session:
+        [person] = session.scalars(select(Participant))
+        assert (person.id, person.number) != (job.participant, job.number)
+        assert session.scalars(select(Description)).all() == []
+        texts = session.scalars(select(Generation.text)).all()
+    assert not [text for text in texts if "whoever left" in text]
+    assert queue.description(job) is None

@@ -66,9 +66,13 @@ def test_hostile_texts_everywhere(start, definition, walk_in, tmp_path, text):
     for backend in running.backends.values():
         backend.text = lambda question: text
     walker = walk_in(running)
-    who = dict.fromkeys(("PROLIFIC_PID", "STUDY_ID", "SESSION_ID", "lang"), text[:2000])
+    who = dict.fromkeys(("STUDY_ID", "SESSION_ID", "lang"), text[:2000])
     pages = []
     with running.client():
+        refused = walker.client.get("/", params=who | {"PROLIFIC_PID": text[:2000]})
+        assert refused.status_code == (200 if text.isalnum() and len(text) <= 256 else 400)
+        pages.append(refused.text)
+        who["PROLIFIC_PID"] = "5f00"
         html = walker.client.get("/", params=who).text
         pages.append(html)
         pages.append(walker.client.post("/consent", data=Page(html).fields).text)
@@ -103,7 +107,7 @@ def check_exports(running, folder, text):
     export_recruitment(running.database, folder / "who.csv")
     with (folder / "who.csv").open(newline="", encoding="utf-8") as file:
         [row] = csv.DictReader(file)
-    assert row["prolific_pid"].lstrip("'") == clean(text, 256).lstrip("'")
+    assert row["study_id"].lstrip("'") == clean(text, 256).lstrip("'")
 
 
 def check_researcher(running, text):

@@ -277,8 +277,11 @@ def _add_profile(router: APIRouter, assistant: Assistant) -> None:
 
     @router.put("/profile", tags=["profile"])
     def bring(request: Request, value: dict[str, Any], user: str | None = None) -> dict[str, Any]:
-        """Replaces a user's profile by an exported one."""
-        account, old = assistant.profile(request, user)
+        """Replaces a user's profile by an exported one: of `user`, or else of whom it names."""
+        named = value.get("user") if user is None else user
+        if named is not None and not isinstance(named, str):
+            raise Refused(400, "user: must be a text", "user")
+        account, old = assistant.profile(request, named)
         assistant.backend.forget(old.key)
         return exported(assistant.profiles.bring(account, old.user, *brought(value)))
 

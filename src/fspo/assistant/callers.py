@@ -48,12 +48,13 @@ class Callers:
         """Who is asking, if this may be done.
 
         Raises:
-            Refused: 401 without a key that fits, 403 where the key's scopes do not hold this, or a
-                page of another site is asking.
+            Refused: 400 where a user is named in a place that is not read, 401 without a key that
+                fits, 403 where the key's scopes do not hold this, or a page of another site asks.
         """
         caller = self._caller(request)
         if scope not in caller.scopes:
             raise Refused(403, f"this key has no scope {scope!r}", "insufficient_scope")
+        _check_place(request)
         return caller
 
     def on_page(self, request: Request) -> Caller | None:
@@ -104,6 +105,20 @@ def user_of(caller: Caller, named: str | None) -> str | None:
     if named is None and caller == NOBODY_ELSE:
         return ME
     return named
+
+
+def _check_place(request: Request) -> None:
+    """Refuses a request whose user would be passed over, so that another's profile were meant."""
+    named = request.query_params.getlist("user")
+    if request.method in ("GET", "DELETE"):
+        sized = request.headers.get("content-length", "0") != "0"
+        if sized or "transfer-encoding" in request.headers:
+            told = f"{request.method} takes no body; name the user as ?user=..."
+            raise Refused(400, told, "body")
+    elif request.method in ("POST", "PATCH") and named:
+        raise Refused(400, "user: belongs into the body, not behind the path", "misplaced_user")
+    if len(named) > 1:
+        raise Refused(400, "user: is named more than once", "misplaced_user")
 
 
 def _same_site(request: Request) -> bool:

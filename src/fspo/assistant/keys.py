@@ -72,6 +72,11 @@ def add_key(
         check_text(option, value)
     if not name or user == "":
         raise FspoError("a key needs a name, and --user a user's name")
+    if not account and name == NOBODY_ELSE.account:
+        raise FspoError(
+            f"the key's name: {name!r} is the account of what was stored without keys; take "
+            f"another name, or give --account {name} if the key is to reach that"
+        )
     token = _MARK + new_token()
     row = ApiKey(
         digest=digest(token),

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fspo.errors import FspoError
+from fspo.files import make_private
 from fspo.llm.meter import Purse
 from fspo.llm.requests import LanguageModel, Reply, Request, reply_of
 
@@ -35,6 +36,7 @@ class Store:
         self.path = path
         with self._named_faults():
             path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(path)
             self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +31,7 @@ _PARAMETERS = {
     "STUDY_ID": "study_id",
     "SESSION_ID": "session_id",
 }
+_PID = re.compile(r"[A-Za-z0-9_-]{0,256}")
 _LONGEST_REPLY = 5000  # characters
 
 
@@ -54,6 +56,8 @@ def routes(store: Store, wake: Callable[[], None]) -> APIRouter:
 
     @router.get("/")
     def entry(request: Request) -> Response:
+        if not _names_somebody(request.query_params):
+            return pages.message(pages.language_of(request.query_params), "link", 400)
         visit, recruited = request.cookies.get(COOKIE, ""), _recruited(request.query_params)
         if visit and store.find(_link_token(visit, recruited)):
             return _to(_link_token(visit, recruited))
@@ -65,6 +69,8 @@ def routes(store: Store, wake: Callable[[], None]) -> APIRouter:
         language = pages.language_of(fields)
         if not visit or not csrf_fits(visit, fields.get("csrf", "")):
             return pages.message(language, "expired", 403)
+        if not _names_somebody(fields):
+            return pages.message(language, "link", 400)
         if fields.get("agree") != "yes":
             return pages.consent(request, fields, status=400)
         token = _link_token(visit, recruited)
@@ -185,6 +191,14 @@ class _Pages:
         if step.kind == "done":
             values["completion"] = self._study.completion
         return self.page(participant.language, f"{step.kind}.html", **values)
+
+
+def _names_somebody(values: Mapping[str, str]) -> bool:
+    """Whether a platform's id for a person is one, where there is any.
+
+    Anything else is a link that was not filled in, or one to begin a second time with.
+    """
+    return _PID.fullmatch(values.get("PROLIFIC_PID", "")) is not None
 
 
 def _recruited(values: Mapping[str, str]) -> Recruited:

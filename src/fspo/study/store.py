@@ -166,9 +166,7 @@ class Store:
                 session.add(Event(participant=None, kind="withdrew", at=now()))
 
     def _known(self, session: Session, recruited: Recruited) -> bool:
-        same = (Recruitment.prolific_pid == recruited.prolific_pid) & (
-            Recruitment.study_id == recruited.study_id
-        )
+        same = Recruitment.prolific_pid == recruited.prolific_pid  # by whatever link
         return bool(session.scalar(select(exists().where(same))))
 
     def _assign(self, session: Session, participant: Participant) -> None:
@@ -198,6 +196,8 @@ class Store:
             return "ignored"
         seconds = (moment - item.shown).total_seconds()
         own.seen = moment
+        if seconds < 0:  # the clock was set back: the time is taken anew, from now
+            item.shown = moment
         if seconds < self.study.limits.min_seconds:
             session.add(Event(participant=own.id, kind="too_soon", place=place, at=moment))
             return "too_soon"

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from fspo.errors import FspoError
+from fspo.files import make_private
 from fspo.web.erasure import Erasure, WritingSession, note_erasure
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -108,6 +109,8 @@ def open_database(where: str) -> Database:
     try:
         if url.get_backend_name() == "sqlite" and url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            if url.database != ":memory:" and not url.query:
+                make_private(Path(url.database))
         engine = create_engine(
             url, pool_pre_ping=True, pool_size=16, max_overflow=32, hide_parameters=True
         )

@@ -232,7 +232,9 @@ $("export").addEventListener("click", () =>
 $("import").addEventListener("change", (event) =>
   during("Importing…", async () => {
     const [file] = event.target.files;
-    await call("PUT", "/v1/profile", JSON.parse(await file.text()));
+    const value = JSON.parse(await file.text());
+    delete value.user; // whoever it was exported for, it is brought to whose page this is
+    await call("PUT", "/v1/profile", value);
     event.target.value = "";
     await profile();
   }),
