@@ -24,6 +24,7 @@ from fspo.evaluation.statistics import user_ci
 Array = NDArray[np.float64]
 Users = list[Array]  # each user's items
 Interval = tuple[float, float]
+Draws = NDArray[np.int64]  # (resamples, users): whose items are in each
 
 USERS = (4, 5, 6, 8, 12, 16, 24, 48)
 RESAMPLES = 1000
@@ -77,28 +78,29 @@ SHAPES = {
 
 
 def pooled(sums: Array, sizes: Array) -> Array:
-    return sums.sum(axis=-1) / sizes.sum(axis=-1)
+    return np.asarray(sums.sum(axis=-1) / sizes.sum(axis=-1))
 
 
 def error(sums: Array, sizes: Array) -> Array:
     """The standard error of the pooled mean, by its linearization (users are the units)."""
     users = sums.shape[-1]
     left = sums - pooled(sums, sizes)[..., None] * sizes
-    return np.sqrt(users / (users - 1) * (left**2).sum(axis=-1)) / sizes.sum(axis=-1)
+    variance = users / (users - 1) * (left**2).sum(axis=-1) / sizes.sum(axis=-1) ** 2
+    return np.asarray(np.sqrt(variance))
 
 
-def percentile(sums: Array, sizes: Array, drawn: Array) -> Interval:
+def percentile(sums: Array, sizes: Array, drawn: Draws) -> Interval:
     low, high = np.percentile(pooled(sums[drawn], sizes[drawn]), [2.5, 97.5])
     return float(low), float(high)
 
 
-def student(sums: Array, sizes: Array, drawn: Array) -> Interval:
+def student(sums: Array, sizes: Array, drawn: Draws) -> Interval:
     reach = stats.t.ppf(0.975, len(sums) - 1) * error(sums, sizes)
     mean = pooled(sums, sizes)
     return float(mean - reach), float(mean + reach)
 
 
-def bca(sums: Array, sizes: Array, drawn: Array) -> Interval:
+def bca(sums: Array, sizes: Array, drawn: Draws) -> Interval:
     mean, means = pooled(sums, sizes), pooled(sums[drawn], sizes[drawn])
     below = ((means < mean).mean() + (means <= mean).mean()) / 2
     if below in (0, 1) or np.ptp(means) == 0:
@@ -112,7 +114,7 @@ def bca(sums: Array, sizes: Array, drawn: Array) -> Interval:
     return float(low), float(high)
 
 
-def studentized(sums: Array, sizes: Array, drawn: Array) -> Interval:
+def studentized(sums: Array, sizes: Array, drawn: Draws) -> Interval:
     mean, own = pooled(sums, sizes), error(sums, sizes)
     errors = error(sums[drawn], sizes[drawn])
     ok = errors > 1e-12
@@ -123,7 +125,7 @@ def studentized(sums: Array, sizes: Array, drawn: Array) -> Interval:
     return float(mean - high * own), float(mean - low * own)
 
 
-METHODS: dict[str, Callable[[Array, Array, Array], Interval]] = {
+METHODS: dict[str, Callable[[Array, Array, Draws], Interval]] = {
     "percentile bootstrap": percentile,
     "t over users": student,
     "BCa bootstrap": bca,

@@ -217,9 +217,8 @@ def test_seeds_are_pooled_by_their_users() -> None:
     assert column["subject"] == "ours"
     assert column["methods"]["ours"]["winrate"] == 62.5
     assert column["methods"]["ours"]["by_seed"] == [25.0, 100.0]
-    # Of all 256 draws of four users with means 50, 0, 100, 100, 5 are below 25, 19 up to 25, and
-    # 16 are 100.
-    assert column["methods"]["ours"]["ci95"] == [25.0, 100.0]
+    # Four users with means 50, 0, 100, 100 have a standard error of 23.9: as four trials would have.
+    assert column["methods"]["ours"]["ci95"] == [11.78, 95.41]
     assert column["differences"]["base"] == {"difference": 12.5, "ci95": [-25.0, 50.0]}
     assert column["predictions"]["ours"] == {"0": 0.5, "8": 0.75}
     text = render({"title": "t", "differs": "", "seeds": [0, 1], "columns": {"x": column}})

@@ -143,6 +143,7 @@ class Results(BaseModel):
     users: Users
     new: Literal["users", "prompts", "neither"] = "users"
     model: str
+    intervals: str = ""
     seed: int
     versions: dict[str, str]
     seconds: dict[str, float] | float
