@@ -32,7 +32,8 @@ SOURCES = Path(fspo.__file__).parent
 FUNCTIONS = (
     "compile", "search", "match", "fullmatch", "split", "findall", "finditer", "sub", "subn"
 )  # fmt: skip
-# Made from what is not known here; `test_markers_of_a_reward_judge` looks at it.
+# Made from what is not known here: a tokenizer's markers, which `test_markers_of_a_reward_judge` looks
+# at, and the name of a folder, every sign of which is escaped.
 MADE_AT_RUN_TIME = {"evaluation/reward_judge.py", "files.py"}
 
 MILLION = 1_000_000
