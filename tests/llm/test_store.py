@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fspo.errors import FspoError
+from fspo.llm.build import Builder
 from fspo.llm.meter import Purse
 from fspo.llm.requests import Reply, Request, ask
-from fspo.llm.build import Builder
 from fspo.llm.store import Remembered, Store
 from fspo.recipe import ModelRecipe
 
