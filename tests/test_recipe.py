@@ -6,7 +6,14 @@ import pytest
 
 from fspo import FspoError
 from fspo.domains.described import load_described
-from fspo.recipe import DEMO_RECIPE, DemoRecipe, EngineRecipe, TrainRecipe, read_recipe
+from fspo.recipe import (
+    DEMO_RECIPE,
+    DemoRecipe,
+    EngineRecipe,
+    TrainRecipe,
+    read_recipe,
+    recipe_file,
+)
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
@@ -103,3 +110,29 @@ def test_a_missing_or_binary_file(tmp_path: Path) -> None:
     for name in ("none.yaml", "b.yaml"):
         with pytest.raises(FspoError, match="cannot be read"):
             read_recipe(TrainRecipe, tmp_path / name, {})
+
+
+OURS = sorted(path.relative_to(DEMO_RECIPE.parent) for path in DEMO_RECIPE.parent.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", OURS, ids=str)
+def test_our_recipes_are_found_from_any_folder(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / path.stem).mkdir(exist_ok=True)  # such as the dataset that it makes
+    for name in (path, path.with_suffix(""), "recipes" / path, Path("./recipes") / path):
+        assert recipe_file(Path(name)) == DEMO_RECIPE.parent / path
+    own = tmp_path / "recipes" / path
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text("seed: 7")
+    assert recipe_file(Path("recipes") / path) == Path("recipes") / path
+
+
+@pytest.mark.parametrize("name", ["nowhere.yaml", "/demo.yaml", "mine/demo.yaml", "x/../demo.yaml"])
+def test_what_is_no_recipe_of_ours_is_looked_for_where_it_was_said_to_be(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FspoError, match=f"{name}: the recipe cannot be read"):
+        read_recipe(TrainRecipe, Path(name), {})

@@ -549,3 +549,29 @@ def test_a_local_model_judges_by_the_builders_store_and_meters(tmp_path):
     assert load_judge(recipe, again).judge(items) == found
     assert next(iter(again.meters.values())).requests == 0
     store.close()
+
+
+def test_python_that_a_file_names_runs_only_if_it_is_trusted(tmp_path, monkeypatch):
+    """Of a folder that somebody names themselves it does, as the documentation says."""
+    folder = write_domain(tmp_path / "foreign")
+    (tmp_path / "judge.yaml").write_text(f"domain: {folder}\n")
+    assert judge_recipe(str(tmp_path / "judge.yaml")).domain == str(folder)  # nothing to run
+    (folder / "domain.py").write_text("open('RAN', 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FspoError, match=r"judge\.yaml: domain: \S+domain\.py is Python .*--trust"):
+        judge_recipe("judge.yaml")
+    assert not (tmp_path / "RAN").exists()
+    for recipe in (judge_recipe("judge.yaml", trust_domain=True), judge_recipe(str(folder))):
+        load_judge(recipe, Builder(None))
+        (tmp_path / "RAN").unlink()
+    (tmp_path / "elix").mkdir()
+    (tmp_path / "elix" / "domain.py").write_text("open('RAN', 'w').close()\n")
+    (tmp_path / "judge.yaml").write_text("domain: elix\n")  # ours, whatever lies here
+    load_judge(judge_recipe("judge.yaml"), Builder(None))
+    assert not (tmp_path / "RAN").exists()
+
+
+def test_a_mistyped_path_is_not_taken_for_a_judge_of_ours(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FspoError, match=r"mine/server\.yaml: the recipe cannot be read"):
+        judge_recipe("mine/server.yaml")

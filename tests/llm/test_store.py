@@ -6,13 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from conftest import byte_tokenizer, small_model
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fspo.errors import FspoError
+from fspo.llm.build import Builder
 from fspo.llm.meter import Purse
 from fspo.llm.requests import Reply, Request, ask
 from fspo.llm.store import Remembered, Store
+from fspo.recipe import ModelRecipe
 
 texts = st.text(st.characters())  # half characters and control characters, too
 replies = st.builds(
@@ -163,3 +166,18 @@ def test_several_may_write_at_once(tmp_path):
         list(pool.map(write, range(4)))
     found = Store(tmp_path / "s").get([question(n).key("m") for n in range(125)])
     assert sorted(int(reply.text) for reply in found.values()) == list(range(125))
+
+
+def test_a_model_that_changed_in_its_folder_is_asked_anew(tmp_path):
+    small_model().save_pretrained(tmp_path / "model")
+    byte_tokenizer().save_pretrained(tmp_path / "model")
+    recipe = ModelRecipe(model=str(tmp_path / "model"))
+    counts = []
+    for change in (None, None, "{{ messages[0]['content'] }}:"):
+        if change:
+            (tmp_path / "model" / "chat_template.jinja").write_text(change)
+        builder = Builder(Store(tmp_path / "kept"))
+        ask(builder.model(recipe), [question(1)])
+        [meter] = builder.meters.values()
+        counts.append(meter.requests)
+    assert counts == [1, 0, 1]
