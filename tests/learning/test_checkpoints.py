@@ -1,4 +1,4 @@
-"""Checkpoints: any damage to any file is seen, and a run goes on to the bytes of one undisturbed."""
+"""Checkpoints: any damage is seen, and a run goes on to the bytes of one undisturbed."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 from fspo import FspoError, Preference, Preferences, User
 from fspo.learning.losses import TreeLoss
+from fspo.learning.planning import plan
 from fspo.learning.settings import FirstStep, settings_taken, training_arguments
 from fspo.learning.train import train
 from fspo.learning.trainer import FspoTrainer, TreeModel
@@ -230,3 +231,9 @@ def test_a_fault_of_ours_is_not_told_as_one_of_a_setting(
     monkeypatch.setattr(FspoTrainer, "__init__", with_fault)
     with pytest.raises(AttributeError, match="something else"):
         train(recipe(place, trainer=given))
+
+
+def test_a_dry_run_refuses_what_training_would(place: Path) -> None:
+    for settings in ({"output_dir": "x"}, {"push_to_hub": True}, {"adam_epsilon": "small"}):
+        with pytest.raises(FspoError, match=r"are not taken: trainer\.\w+: "):
+            plan(recipe(place, trainer=settings))

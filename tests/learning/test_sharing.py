@@ -78,3 +78,40 @@ def test_a_pass_that_fails_leaves_the_model_as_it_was() -> None:
     with pytest.raises(KeyError):
         fail()
     torch.testing.assert_close(response_logps(model, trees(["red"])), before)
+
+
+@pytest.mark.parametrize(
+    "besides",
+    [
+        {"modules_to_save": ["embed_tokens"]},
+        {"trainable_token_indices": list(range(100))},
+        {"modules_to_save": ["layers.0.input_layernorm"]},
+        {"modules_to_save": ["norm"]},
+    ],
+    ids=str,
+)
+def test_what_learns_besides_an_adapter_of_upper_layers_is_not_shared(
+    besides: dict[str, list[int] | list[str]],
+) -> None:
+    results = []
+    for sharing in (False, True):
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            config = LoraConfig(
+                r=2,
+                target_modules=["q_proj"],
+                layers_to_transform=[1],
+                init_lora_weights=False,
+                **besides,
+            )
+            model = get_peft_model(small_model(), config)
+            for weight in model.parameters():
+                if weight.requires_grad:  # as if it had learned something
+                    weight.data += 0.1 * torch.randn_like(weight)
+        with shared_with_reference(model, None if sharing else model):
+            reference, policy = priced(model, trees(["red", "green"]))
+        policy.sum().backward()
+        gradients = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+        results.append((reference, policy.detach(), gradients))
+    torch.testing.assert_close(*results, atol=1e-5, rtol=1e-4)
+    assert all(gradient is not None for gradient in results[1][2].values())

@@ -98,3 +98,20 @@ def test_what_the_log_probs_depend_on_has_files_of_its_own(place: Path) -> None:
 def test_descriptions_have_no_stored_reference(place: Path) -> None:
     with pytest.raises(FspoError, match="store_reference: it is for method fspo"):
         train_method(recipe(place, "rat", method="rat", store_reference=True))
+
+
+def test_a_damaged_file_of_log_probs_is_priced_anew(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = train(recipe(place, "priced", store_reference=True))
+    [path] = files(place)
+    whole = path.read_bytes()
+    for torn in (whole[: len(whole) // 2], b""):
+        path.write_bytes(torn)
+        again = train(recipe(place, f"torn-{len(torn)}", store_reference=True))
+        assert "is damaged, so that the reference's log-probs are computed anew" in (
+            capsys.readouterr().err
+        )
+        name = "adapter_model.safetensors"
+        assert (again / name).read_bytes() == (first / name).read_bytes()
+        assert path.read_bytes() == whole

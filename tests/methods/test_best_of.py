@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from conftest import byte_tokenizer, small_model
 
 from fspo import FspoError, Preference, Preferences, User
 from fspo.evaluation.keeping import Kept
+from fspo.evaluation.ranking import rank
 from fspo.evaluation.winrate import write_answers
 from fspo.learning.policy import load_policy
 from fspo.learning.train import train
-from fspo.methods.best_of import BestOf, draw_seed, log_odds_over_first
+from fspo.methods.best_of import BestOf, all_finite, draw_seed, log_odds_over_first
 from fspo.methods.build import methods, trained
 from fspo.methods.in_context import InContext
-from fspo.methods.method import Floats, Task
+from fspo.methods.method import Floats, Predictor, Task
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
 
@@ -131,3 +133,20 @@ def test_a_policy_picks_by_its_implicit_reward(folder: Path) -> None:
 def test_an_unknown_name_is_refused(folder: Path) -> None:
     with pytest.raises(FspoError, match="there is no method 'best'"):
         list(methods(trained([folder]), ["best"], SETTINGS))
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_reward_that_is_no_number_is_named_and_ranks_nothing(
+    reward: float, mirrored: bool
+) -> None:
+    class Broken:
+        name = "broken"
+
+        def score(self, *_: object) -> list[float]:
+            return [1.0, reward, 2.0]
+
+    preferences = Preferences({"u": [Preference("q", "yes", "no")]})
+    with pytest.raises(FspoError, match=rf"reward of answer 2 is {reward}: the policy is broken"):
+        rank(cast(Predictor, Broken()), preferences, "q", ["a", "b", "c"], mirror=mirrored)
+    assert all_finite([1.0, -2.0]) == [1.0, -2.0]

@@ -90,7 +90,9 @@ def fault(checkpoint: Path) -> str:
         if (checkpoint / LIST).exists():
             return _fault_by_list(checkpoint, _read_list(checkpoint))
         return _fault_without_list(checkpoint)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except OSError as error:
+        return f"{Path(str(error.filename)).name} cannot be read: {error.strerror}"
+    except (ValueError, LookupError, TypeError, AttributeError):
         return f"{LIST} is damaged"
 
 

@@ -101,6 +101,7 @@ def plan(recipe: TrainRecipe) -> Plan:
 
     from fspo.learning.batch import passes
     from fspo.learning.episodes import EpisodeDataset
+    from fspo.learning.settings import checked
     from fspo.learning.train import training_data
     from fspo.models import read_config
 
@@ -108,6 +109,7 @@ def plan(recipe: TrainRecipe) -> Plan:
         raise FspoError(f"--dry-run: it is for method fspo, and this is {recipe.method}")
     if not recipe.data:
         raise FspoError("data: not given; name it in the recipe or with --data")
+    checked(recipe.trainer)
     config, tokenizer, dtype = read_config(recipe.model)
     episodes = EpisodeDataset(training_data(recipe), tokenizer, recipe)
     trees = [episodes[index] for index in range(min(_SAMPLED, len(episodes)))]

@@ -79,11 +79,11 @@ def training_arguments(recipe: Any, out: Path) -> TrainingArguments:
         "use_cpu": not torch.cuda.is_available(),
     }
     with settings_taken(recipe):
-        return TrainingArguments(**(settings | _checked(recipe.trainer)))
+        return TrainingArguments(**(settings | checked(recipe.trainer)))
 
 
-def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings under `trainer:`, each of its kind.
+def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings under `trainer:`, each of its kind.
 
     Raises:
         FspoError: naming the first that is refused, or is of another kind.

@@ -62,9 +62,14 @@ class StoredReference:
 
 
 def _priced(episodes: Any, path: Path, price: Price) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    known = load_file(path) if path.is_file() else {}
+    try:
+        known = load_file(path) if path.is_file() else {}
+    except SafetensorError:
+        say(f"{path}: is damaged, so that the reference's log-probs are computed anew")
+        known = {}
     missing = [index for index in range(len(episodes)) if str(index) not in known]
     if not missing:
         say(f"the reference's log-probs are those of {path}")
