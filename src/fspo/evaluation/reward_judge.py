@@ -81,7 +81,14 @@ class RewardJudge:
             pair = self._tokenizer([prompt], [answer], return_token_type_ids=self._segments)
             return {name: own[0] for name, own in pair.items()}
         said = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-        text = self._tokenizer.apply_chat_template(said, tokenize=False)
+        try:
+            text = self._tokenizer.apply_chat_template(said, tokenize=False)
+        except Exception as error:  # a template raises what it likes
+            told = " ".join(str(error).split())[:160]
+            raise FspoError(
+                f"{self.name}: its chat template does not take a question and an answer ({told}). "
+                "Take another reward model, or mend its chat template."
+            ) from error
         return self._tokenizer(text, add_special_tokens=False, return_token_type_ids=False)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import takewhile
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -86,9 +86,11 @@ class LocalModel:
 
         The template is rendered around slots, and what goes into them is tokenized on its own with
         special tokens turned off. Without a chat template it is the contents, line after line.
+        Where the template knows no system role, or wants roles to alternate, what is said to the
+        system stands before what the user says next, and messages of one role are one.
 
         Raises:
-            FspoError: if a role is unknown.
+            FspoError: if a role is unknown, or the template does not take the conversation.
         """
         for message in conversation:
             if message["role"] not in _ROLES:
@@ -97,13 +99,7 @@ class LocalModel:
         if not self.tokenizer.chat_template:
             text = "\n\n".join(contents) + "\n\n"
             return list(self.tokenizer(text, split_special_tokens=True).input_ids)
-        slots = [
-            {"role": message["role"], "content": f"\ue000{number}\ue001"}
-            for number, message in enumerate(conversation)
-        ]
-        rendered = self.tokenizer.apply_chat_template(
-            slots, tokenize=False, add_generation_prompt=True
-        )
+        rendered = self._rendered([message["role"] for message in conversation])
         tokens: list[int] = []
         for place, piece in enumerate(_SLOT.split(rendered)):
             is_content = place % 2 == 1
@@ -112,6 +108,34 @@ class LocalModel:
                 text, add_special_tokens=False, split_special_tokens=is_content
             ).input_ids
         return tokens
+
+    def _rendered(self, roles: Sequence[str]) -> str:
+        """The template around a slot for each message, in the first form that it takes.
+
+        Raises:
+            FspoError: if it takes none.
+        """
+        said = [(role, f"\ue000{number}\ue001") for number, role in enumerate(roles)]
+        as_user = [("user" if role == "system" else role, slot) for role, slot in said]
+        fault = ""
+        for form in (said, _merged(said), _merged(as_user)):
+            messages = [{"role": role, "content": content} for role, content in form]
+            try:
+                text = str(
+                    self.tokenizer.apply_chat_template(
+                        messages, tokenize=False, add_generation_prompt=True
+                    )
+                )
+            except Exception as error:  # a template raises what it likes
+                fault = fault or " ".join(str(error).split())[:160] or type(error).__name__
+                continue
+            if {int(number) for number in _SLOT.findall(text)} == set(range(len(roles))):
+                return text
+        raise FspoError(
+            "this model's chat template does not take a conversation of "
+            f"{', '.join(roles)} ({fault or 'it leaves a message out'}). Take another model, or "
+            "mend its chat template."
+        )
 
     def continue_all(
         self,
@@ -288,6 +312,14 @@ class LocalModel:
         configured = self.model.generation_config.eos_token_id
         more = configured if isinstance(configured, list) else [configured]
         return {self.tokenizer.eos_token_id, *more} - {None}
+
+
+def _merged(said: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(role, text) each, with those of one role that follow each other as one."""
+    return [
+        (role, "\n\n".join(text for _, text in own))
+        for role, own in groupby(said, key=lambda one: one[0])
+    ]
 
 
 def _batch_seed(seed: int, batch: int) -> int:
