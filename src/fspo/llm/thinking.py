@@ -69,13 +69,14 @@ def spoken(pieces: Iterable[str]) -> Iterator[str]:
             begin = _behind_space(held, 0)
             lead += [held[:begin]] if lead != [""] else []
             held = held[begin:]
+            ends = next((end for mark, end in _MARKS if held.startswith(mark)), "")
+            if ends:
+                continue
             if any(mark.startswith(held) for mark, _ in _MARKS):  # open, so far as it is there
                 break
-            ends = next((end for mark, end in _MARKS if held.startswith(mark)), "")
-            if not ends:
-                yield "".join(lead) + held
-                yield from pieces
-                return
+            yield "".join(lead) + held
+            yield from pieces
+            return
     if not ends and (rest := "".join(lead) + held):
         yield rest
 
