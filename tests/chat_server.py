@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from math import log
 
+from fspo.llm.endpoint import Endpoint
+from fspo.llm.requests import Request
+
 TRUE, ABSENT = object(), object()
 REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found"}
 
@@ -21,6 +24,15 @@ def openai_form(name: str) -> tuple[int, object]:
     """How OpenAI's server refuses a setting."""
     advice = " Use 'max_completion_tokens'." if name == "max_tokens" else ""
     return 400, {"error": {"message": f"Unsupported parameter: '{name}'.{advice}"}}
+
+
+def requests(count: int) -> list[Request]:
+    return [Request((("system", "Count."), ("user", f"number {n}")), 20) for n in range(count)]
+
+
+def endpoint(server: "ChatServer", **settings: object) -> Endpoint:
+    settings = {"api_key": "secret-key", "base_url": server.url, "timeout": 5.0} | settings
+    return Endpoint("model", **settings)
 
 
 def expected(messages: list[dict], seed: int) -> str:
@@ -42,7 +54,7 @@ class ChatServer:
         port: where it listens; 0 for any.
         logprobs: whether it gives log-probs.
         refuses: settings that it does not know.
-        text: what it answers to messages and a seed.
+        text: what it answers to messages and a seed: a text, or fields of a message.
         share: the probability of A against B, where log-probs are wanted.
         form: how it says that it refuses a setting: a status and a body.
         manner: the status and the body that a request gets in the place of an answer, if any.
@@ -59,7 +71,7 @@ class ChatServer:
     port: int = 0
     logprobs: bool = True
     refuses: tuple[str, ...] = ()
-    text: Callable[[list[dict], int], str] = expected
+    text: Callable[[list[dict], int], str | dict] = expected
     share: Callable[[list[dict]], float] = lambda messages: 7 / 9
     usage: object = TRUE
     form: Callable[[str], tuple[int, object]] = openai_form
@@ -69,6 +81,7 @@ class ChatServer:
     finish: Callable[[list[dict]], str] = lambda messages: "stop"
     recent: deque = field(default_factory=deque)
     answered: Counter = field(default_factory=Counter)  # by content
+    asked: Counter = field(default_factory=Counter)  # by content, answered or not
     requests: int = 0
     busy: int = 0
     most_busy: int = 0
@@ -126,6 +139,7 @@ class ChatServer:
     async def _respond(self, headers: dict, body: dict, writer: asyncio.StreamWriter) -> bool:
         self.requests += 1
         self.bodies.append(body)
+        self.asked[json.dumps(body)] += 1
         fault = ""
         if self.every and self.requests % self.every == 0:
             fault = self.faults[(self.requests // self.every) % len(self.faults)]
@@ -190,6 +204,8 @@ class ChatServer:
         else:
             text = self.text(body["messages"], body.get("seed", 0))
         message = {"role": "assistant", "content": text}
+        if isinstance(text, dict):  # a message that is more than a text
+            message, text = message | text, text.get("content") or ""
         written = min(5, body.get("max_tokens") or body.get("max_completion_tokens") or 5)
         usage = {
             "prompt_tokens": 10,

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from chat_server import ABSENT, ChatServer, expected
+from chat_server import ABSENT, ChatServer, endpoint, expected, requests
 
 from fspo.errors import FspoError
 from fspo.llm.endpoint import Endpoint
@@ -13,20 +13,11 @@ from fspo.llm.requests import Request, ask
 from fspo.llm.store import Remembered, Store
 
 
-def requests(count: int) -> list[Request]:
-    return [Request((("system", "Count."), ("user", f"number {n}")), 20) for n in range(count)]
-
-
 def answers(count: int) -> list[str]:
     return [
         expected([{"role": role, "content": text} for role, text in request.messages], 0)
         for request in requests(count)
     ]
-
-
-def endpoint(server: ChatServer, **settings: object) -> Endpoint:
-    settings = {"api_key": "secret-key", "base_url": server.url, "timeout": 5.0} | settings
-    return Endpoint("model", **settings)
 
 
 @pytest.fixture(autouse=True)

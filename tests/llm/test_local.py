@@ -5,6 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 from conftest import byte_tokenizer, small_model
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fspo.errors import FspoError
 from fspo.llm.local import LocalModel
@@ -198,3 +200,64 @@ def test_a_chat_template_that_does_not_end_is_refused(model, loop, monkeypatch):
         LocalModel(model, endless).tokens([{"role": "user", "content": "q"}])
     assert time.monotonic() - start < 5
     assert sys.gettrace() is before
+
+
+RAISES = "{{ raise_exception('no') }}"
+TURN = "<{{ m['role'] }}>{{ m['content'] }}</>"
+PICKY = {  # what templates do not take, as models' own templates say it
+    "no system role": "{% for m in messages %}{% if m['role'] == 'system' %}" + RAISES
+    + "{% endif %}" + TURN + "{% endfor %}<assistant>",
+    "system dropped": "{% for m in messages %}{% if m['role'] != 'system' %}" + TURN
+    + "{% endif %}{% endfor %}<assistant>",
+    "roles alternate": "{% for m in messages %}"
+    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}" + RAISES
+    + "{% endif %}" + TURN + "{% endfor %}<assistant>",
+    "alternate behind a system": "{% set ns = namespace(last='') %}{% for m in messages %}"
+    "{% if m['role'] == ns.last %}" + RAISES + "{% endif %}{% set ns.last = m['role'] %}" + TURN
+    + "{% endfor %}<assistant>",
+    "only a first system": "{% for m in messages %}"
+    "{% if m['role'] == 'system' and not loop.first %}" + RAISES
+    + "{% endif %}" + TURN + "{% endfor %}<assistant>",
+    "a filter that fails": "{% for m in messages %}{% if m['role'] == 'system' %}{{ 1 / 0 }}"
+    "{% endif %}" + TURN + "{% endfor %}<assistant>",
+}  # fmt: skip
+
+
+@given(
+    st.sampled_from(sorted(PICKY)),
+    st.lists(
+        st.tuples(st.sampled_from(["system", "user"]), st.text("ab <>", max_size=4)), max_size=3
+    ),
+    st.lists(st.sampled_from(["", "one", "<user>"]), max_size=2),
+)
+def test_a_picky_chat_template_is_given_every_text_in_order(picky, opening, turns):
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = PICKY[picky]
+    conversation = [{"role": role, "content": text} for role, text in [*opening, ("user", "hi")]]
+    for text in turns:
+        conversation += [{"role": "assistant", "content": text}, {"role": "user", "content": "so?"}]
+    written = tokenizer.decode(LocalModel(small_model("llama"), tokenizer).tokens(conversation))
+    place = 0
+    for message in conversation:
+        found = written.find(message["content"], place)
+        assert found >= 0, (written, message)
+        place = found + len(message["content"])
+    assert written.endswith("<assistant>")
+
+
+@pytest.mark.parametrize(
+    "template", [RAISES, "{{ 1 / 0 }}", "{{ nothing.at.all }}", "{% if %}", ""]
+)
+def test_a_chat_template_that_takes_nothing_is_one_line(template):
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = template or "<assistant>"
+    with pytest.raises(FspoError, match="chat template does not take") as raised:
+        LocalModel(small_model("llama"), tokenizer).tokens(said("hi"))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_chat_template_that_takes_a_conversation_is_given_it_as_it_is():
+    llm = LocalModel(small_model("llama"), chat_tokenizer())
+    turns = [{"role": role, "content": role} for role in ("system", "user", "user", "system")]
+    expected = llm.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    assert llm.tokenizer.decode(llm.tokens(turns)) == expected

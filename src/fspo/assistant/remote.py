@@ -213,7 +213,10 @@ def _chunks(stream: Any) -> Iterator[Any]:
     if "json" in kind or "html" in kind:
         response = stream.response
         response.read()
-        body = response.json() if "json" in kind else response.text
+        try:
+            body = response.json()
+        except (ValueError, RecursionError):
+            body = None
         is_error = isinstance(body, dict) and body.get("error")
         told = body if is_error else {"error": {"message": "a reply that is no stream"}}
         raise ErrorReply(told)
@@ -247,10 +250,10 @@ def _passed_on(fault: Fault) -> tuple[int, str]:
     refused = 400 <= fault.status < 500 and fault.status not in ours
     if refused or fault.is_too_long or fault.is_filtered:
         return 400, "the model server refuses the request"
-    if fault.asks_to_slow_down:
-        return 429, "the model server is asked too much at the moment; try again later"
     if fault.status in (0, 408, 503, 504, 529):
         return 503, "the model server cannot be reached, or is busy; try again later"
+    if fault.asks_to_slow_down:
+        return 429, "the model server is asked too much at the moment; try again later"
     return 502, "the model server gave no answer; whoever runs this can see why"
 
 

@@ -216,10 +216,16 @@ def _that_fit(test: Preferences, settings: Mapping[str, Any]) -> Preferences:
     return that_fit(test, tokenizer, settings["template"])
 
 
-def _spent(builder: Builder) -> dict[str, float]:
-    """What verdicts took in this run; those that were kept from an earlier one cost nothing."""
+def _spent(builder: Builder) -> dict[str, Any]:
+    """What verdicts took in this run; those that were kept from an earlier one cost nothing.
+
+    Under `refused` stands how many a server would not give, by its reasons, if any.
+    """
     meters = builder.meters.values()
-    return {
+    for line in builder.purse.refusals_told():
+        say(line)
+    refused = builder.purse.refusals()
+    return ({"refused": refused} if refused else {}) | {
         "requests": sum(meter.requests for meter in meters),
         "input_tokens": sum(meter.input_tokens for meter in meters),
         "output_tokens": sum(meter.output_tokens for meter in meters),

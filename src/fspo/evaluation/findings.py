@@ -25,6 +25,12 @@ def findings(results: Results) -> list[str]:
     sentences = list(_accuracy_findings(results.preference_accuracy))
     for name in own_methods(results):
         sentences += _win_findings(name, results)
+    if refused := results.judging.refused:
+        reasons = "; ".join(f"{count}: {why}" for why, count in list(refused.items())[:5])
+        sentences.append(
+            f"{sum(refused.values())} verdicts were refused by the judge's server, and count half "
+            f"({reasons})."
+        )
     for group in results.warnings:
         sentences.append(
             f"Users whose {group.attribute} is “{group.value}” ({group.users} of them) are served "

@@ -130,6 +130,12 @@ class Example(BaseModel):
     prompts: list[Question] = []
 
 
+class Judging(BaseModel):
+    """What verdicts took; `refused` is how many a server would not give, by its reasons."""
+
+    refused: dict[str, int] = {}
+
+
 class Results(BaseModel):
     """The contents of `results.json`; keys that are not named here are ignored."""
 
@@ -140,6 +146,7 @@ class Results(BaseModel):
     differences: dict[str, Difference] = {}
     descriptions: dict[str, Described] = {}
     warnings: list[Warning] = []
+    judging: Judging = Judging()
     users: Users
     new: Literal["users", "prompts", "neither"] = "users"
     model: str

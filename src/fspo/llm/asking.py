@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from fspo.console import say
+from fspo.llm.faults import shown
 from fspo.llm.requests import LanguageModel, Reply, Request, ask
 
 T = TypeVar("T")
@@ -40,4 +42,18 @@ def ask_readable(
         waiting = [p for p in waiting if found[p][0] is None and not found[p][1].refused]
         if not waiting:
             break
+    _tell_of_unread(model, requests, found)
     return found
+
+
+def _tell_of_unread(
+    model: LanguageModel, requests: Sequence[Request], found: Sequence[tuple[object, Reply]]
+) -> None:
+    """Says so where most verdicts cannot be read: figures alone would look like ties."""
+    unread = [reply for what, reply in found if what is None]
+    if 2 * len(unread) > len(requests) and requests[0].choices:
+        said = shown(unread[0].text, "") or unread[0].refused or "nothing at all"
+        say(
+            f"{model.name}: {len(unread)} of {len(requests)} verdicts are none of "
+            f"{', '.join(requests[0].choices)}, and say nothing. One of them: {said}"
+        )

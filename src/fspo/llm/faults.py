@@ -131,7 +131,8 @@ def filtered(choice: Any) -> str:
 
 def shown(text: str, key: str) -> str:
     """`text` on one line, shortly, without the key or parts of it."""
-    line = " ".join(text[:_LONGEST_READ].split())
+    printable = (letter if letter.isprintable() else " " for letter in text[:_LONGEST_READ])
+    line = " ".join("".join(printable).split())
     line = without_key(line, key)
     return line if len(line) <= LONGEST_WORDS else f"{line[:LONGEST_WORDS]}…"
 

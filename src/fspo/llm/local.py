@@ -6,7 +6,6 @@ It knows nothing about users or preferences. What is in a conversation is data: 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +14,7 @@ import numpy as np
 
 from fspo.console import track
 from fspo.errors import FspoError
-from fspo.llm.rendering import rendered
+from fspo.llm.rendering import SLOT, rendered_slots
 from fspo.llm.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 Conversation = Sequence[Mapping[str, str]]
 
 _ROLES = ("system", "user", "assistant")
-_SLOT = re.compile("\ue000([0-9]+)\ue001")  # where the template puts message number ...
 _LEAVING = 0.8  # the share of a batch that is still going when the others leave it
 
 
@@ -87,9 +85,12 @@ class LocalModel:
 
         The template is rendered around slots, and what goes into them is tokenized on its own with
         special tokens turned off. Without a chat template it is the contents, line after line.
+        Where the template knows no system role, or wants roles to alternate, what is said to the
+        system stands before what the user says next, and messages of one role are one.
 
         Raises:
-            FspoError: if a role is unknown, or the template does not come to an end.
+            FspoError: if a role is unknown, or the template does not take the conversation, or does
+                not come to an end.
         """
         for message in conversation:
             if message["role"] not in _ROLES:
@@ -98,12 +99,9 @@ class LocalModel:
         if not self.tokenizer.chat_template:
             text = "\n\n".join(contents) + "\n\n"
             return list(self.tokenizer(text, split_special_tokens=True).input_ids)
-        slots = [
-            {"role": message["role"], "content": f"\ue000{number}\ue001"}
-            for number, message in enumerate(conversation)
-        ]
+        rendered = rendered_slots(self.tokenizer, [message["role"] for message in conversation])
         tokens: list[int] = []
-        for place, piece in enumerate(_SLOT.split(rendered(self.tokenizer, slots, answered=False))):
+        for place, piece in enumerate(SLOT.split(rendered)):
             is_content = place % 2 == 1
             text = contents[int(piece)] if is_content else piece
             tokens += self.tokenizer(

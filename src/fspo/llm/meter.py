@@ -12,6 +12,7 @@ from fspo.llm.requests import Reply, Request
 
 _CHARACTERS_A_TOKEN = 3  # at least, for text in most languages: an estimate must not be too low
 _TOKENS_A_MESSAGE = 8  # for the marks of roles and turns
+_TOLD = 5  # reasons
 _ENOUGH = 20  # answers, whose mean cost says more than an estimate
 
 
@@ -119,6 +120,13 @@ class Purse:
     def refusals(self) -> dict[str, int]:
         """How many requests servers would not answer, by their reasons, the commonest first."""
         return dict(Counter(self.refused.values()).most_common())
+
+    def refusals_told(self) -> list[str]:
+        """The commonest refusals, a line each; none if there were none."""
+        reasons = list(self.refusals().items())
+        lines = [f"{count} requests were refused, and left out: {why}" for why, count in reasons]
+        rest = sum(count for _, count in reasons[_TOLD:])
+        return lines[:_TOLD] + ([f"{rest} more were refused for other reasons"] if rest else [])
 
     def projected(self, expected: Mapping[str, Expected]) -> float:
         """What the whole run will have cost: what is spent, and what is still to come.

@@ -1,26 +1,29 @@
-"""Renders a model's chat template, which is somebody's program, for so long and no longer."""
+"""Renders a chat template, which is somebody's program: in a form that it takes, not for ever."""
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from fspo.errors import FspoError
+from fspo.errors import FspoError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+SLOT = re.compile("\ue000([0-9]+)\ue001")  # where the text of a message goes, by its number
 _SECONDS = 10.0  # a template takes some milliseconds
 
 
 def rendered(
     tokenizer: PreTrainedTokenizerBase, conversation: Sequence[Mapping[str, str]], answered: bool
 ) -> str:
-    """The conversation in the model's own format.
+    """Returns a conversation in the model's own format.
 
     Args:
         tokenizer: has a chat template.
@@ -28,15 +31,72 @@ def rendered(
         answered: whether it is whole; else the model's answer is to follow.
 
     Raises:
-        FspoError: if the template does not come to an end.
+        FspoError: if the template does not take it, or does not come to an end.
     """
-    with _ending(tokenizer.name_or_path):
-        text: str = tokenizer.apply_chat_template(
-            [dict(message) for message in conversation],
-            tokenize=False,
-            add_generation_prompt=not answered,
+    try:
+        with _ending(tokenizer.name_or_path):
+            return str(
+                tokenizer.apply_chat_template(
+                    [dict(message) for message in conversation],
+                    tokenize=False,
+                    add_generation_prompt=not answered,
+                )
+            )
+    except FspoError:
+        raise
+    except Exception as error:  # a template raises what it likes
+        raise _NotTakenError(
+            tokenizer, [message["role"] for message in conversation], first_line(error)
+        ) from error
+
+
+def rendered_slots(tokenizer: PreTrainedTokenizerBase, roles: Sequence[str]) -> str:
+    """Returns the template around a slot (see `SLOT`) for each message, the answer to follow.
+
+    A template may know no system role, want roles to alternate, or leave a message out in silence.
+    Then messages of one role are one, and what is said to the system stands before what the user
+    says next.
+
+    Args:
+        tokenizer: has a chat template.
+        roles: of the messages, in order.
+
+    Raises:
+        FspoError: if the template takes no such form, or does not come to an end.
+    """
+    said = [(role, f"\ue000{number}\ue001") for number, role in enumerate(roles)]
+    as_user = [("user" if role == "system" else role, slot) for role, slot in said]
+    fault: _NotTakenError | None = None
+    for form in (said, _merged(said), _merged(as_user)):
+        messages = [{"role": role, "content": content} for role, content in form]
+        try:
+            text = rendered(tokenizer, messages, answered=False)
+        except _NotTakenError as error:
+            fault = fault or error
+            continue
+        if {int(number) for number in SLOT.findall(text)} == set(range(len(roles))):
+            return text
+    raise fault or _NotTakenError(tokenizer, roles, "it leaves a message out")
+
+
+class _NotTakenError(FspoError):
+    """A conversation that a chat template does not take."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, roles: Sequence[str], reason: str
+    ) -> None:
+        super().__init__(
+            f"model {tokenizer.name_or_path!r}: its chat template does not take a conversation of "
+            f"{', '.join(roles)} ({reason}). Take another model, or mend its chat template."
         )
-    return text
+
+
+def _merged(said: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(role, text) each, with those of one role that follow each other as one."""
+    return [
+        (role, "\n\n".join(text for _, text in own))
+        for role, own in groupby(said, key=lambda one: one[0])
+    ]
 
 
 @contextmanager

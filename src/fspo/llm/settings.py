@@ -23,7 +23,7 @@ _NAMED = {
     r"|\bstructured[ _-]?outputs?\b|\bguided[ _-]?(json|decoding)\b|\bgrammar\b",
     "top_p": r"\btop[ _-]?p\b|\bnucleus\b",
     "temperature": r"\btemperature\b",
-    "stop": r"[`'\"]stop[`'\"]|\bstop[ _-]?(sequence|word|token)s?\b|\bstop\b(?= *:)",
+    "stop": r"\bstop([ _-]?(sequence|word|token)s?)?\b",
     "max_completion_tokens": r"\bmax[ _-]?completion[ _-]?tokens\b",
     "max_tokens": r"\bmax[ _-]?(new[ _-]?|output[ _-]?|completion[ _-]?)?tokens\b",
 }

@@ -55,6 +55,7 @@ def spoken(pieces: Iterable[str]) -> Iterator[str]:
     its end.
     """
     pieces = iter(pieces)
+    lead: list[str] = []  # white space that an answer may begin with, if no thought came before
     held, ends = "", ""  # what is not decided yet; what ends the thinking that we are in
     for piece in pieces:
         held += piece
@@ -64,27 +65,20 @@ def spoken(pieces: Iterable[str]) -> Iterator[str]:
                 if not over:
                     held = held[-len(ends) :]
                     break
-                held, ends = behind.lstrip(), ""
-            if _is_open(held):
+                held, ends, lead = behind, "", [""]
+            begin = _behind_space(held, 0)
+            lead += [held[:begin]] if lead != [""] else []
+            held = held[begin:]
+            ends = next((end for mark, end in _MARKS if held.startswith(mark)), "")
+            if ends:
+                continue
+            if any(mark.startswith(held) for mark, _ in _MARKS):  # open, so far as it is there
                 break
-            ends = _end_of_thinking(held)
-            if not ends:
-                yield held
-                yield from pieces
-                return
-    if not ends and held:
-        yield held
-
-
-def _is_open(text: str) -> bool:
-    """Whether it is open what a text begins with, so far as it is there."""
-    start = text.lstrip()
-    return any(mark.startswith(start) for mark, _ in _MARKS)
-
-
-def _end_of_thinking(text: str) -> str:
-    """What ends the thinking that a text begins with; "" if it begins with none."""
-    return next((ends for begins, ends in _MARKS if text.lstrip().startswith(begins)), "")
+            yield "".join(lead) + held
+            yield from pieces
+            return
+    if not ends and (rest := "".join(lead) + held):
+        yield rest
 
 
 def _behind_space(text: str, start: int) -> int:

@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from fspo.console import say
 from fspo.errors import FspoError
@@ -101,7 +101,8 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
     end = time.monotonic() + LONGEST_START
     while process.poll() is None and time.monotonic() < end:
         try:
-            with urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+            # Without the environment's proxy, which does not reach this machine.
+            with build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/health", timeout=5):
                 return
         except (URLError, OSError):
             time.sleep(_LOOK_EVERY)

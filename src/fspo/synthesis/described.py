@@ -83,6 +83,8 @@ def run_described(
         figures = make(recipe, domain, cast, MiniLM(), out, seed)
     finally:
         store.close()
+    for line in builder.purse.refusals_told():
+        say(line)
     cost = [
         {
             "model": name,
@@ -134,4 +136,5 @@ def cast_of(recipe: EngineRecipe, domain: Described, builder: Builder) -> Cast:
         labeller = MeasuredLabeller(domain, recipe.margin, recipe.liked)
     else:
         labeller = ModelLabeller(builder.model(recipe.labeller), domain.guidelines)
-    return Cast(builder.ensemble(recipe.writers), builder.model(recipe.thinker), labeller)
+    writer, thinker = builder.ensemble(recipe.writers), builder.model(recipe.thinker)
+    return Cast(writer, thinker, labeller, builder.purse.refusals)

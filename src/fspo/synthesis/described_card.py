@@ -72,7 +72,7 @@ made with `fspo`. No user and no question is in two splits.
   {labels["malformed"]} answered with something else than a letter; only clear ones are
   here{opposed}.
 - **Users**: drawn from the traits below{_grown(figures)}.
-- **Seed**: {seed}.
+{_refused(figures)}- **Seed**: {seed}.
 
 | writer | answers |
 | --- | --- |
@@ -102,6 +102,18 @@ def _grown(figures: Mapping[str, Any]) -> str:
         f"; a description grew by {figures['growth']} sentences on average while it was refined "
         "(`growth.jsonl`, step by step)"
     )
+
+
+def _refused(figures: Mapping[str, Any]) -> str:
+    reasons = figures.get("refused", {})
+    if not reasons:
+        return ""
+    listed = "".join(f"  - {count} times: {cell(why)}\n" for why, count in _first(reasons))
+    return f"- **Refused by servers**, and left out: {sum(reasons.values())} requests.\n{listed}"
+
+
+def _first(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
+    return list(reasons.items())[:10]
 
 
 def _checked(figures: Mapping[str, Any]) -> str:

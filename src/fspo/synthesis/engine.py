@@ -83,6 +83,8 @@ def make(
                 labelled = [_preference(draw, topics[draw[0]], verdict) for draw, verdict in own]
                 stream.add(member.user_id, labelled)
         figures = figures_of(recipe, stages, tally, embedder) | {"preferences": stream.count}
+        if refused := cast.refusals():
+            figures["refused"] = dict(refused)
         from fspo.synthesis.described_card import described_card, plots
 
         beside = {
@@ -124,7 +126,8 @@ def prepare(
         if not probes:
             raise FspoError(
                 f"no question of the {split} split got two different answers that can be used: "
-                "take a stronger model as the writer."
+                "take a stronger model as the writer, or more `max_tokens` for one that reasons "
+                "before it answers."
             )
         stages[split] = Stage(questions[split], members[split], answers, probes)
     return stages

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,11 +22,19 @@ Answers = dict[str, list[Answer]]  # by the question's text
 
 
 class Cast(NamedTuple):
-    """Who does the work: writers answer, the thinker grows and refines, the labeller labels."""
+    """Who does the work.
+
+    Attributes:
+        writer: answers.
+        thinker: grows and refines.
+        labeller: labels.
+        refusals: how many requests servers would not answer so far, by their reasons.
+    """
 
     writer: LanguageModel
     thinker: LanguageModel
     labeller: Labeller
+    refusals: Callable[[], Mapping[str, int]] = dict
 
 
 @dataclass
