@@ -122,7 +122,8 @@ def test_other_texts_and_numbers_stay_as_they_are():
         assert _cell(value) == value
 
 
-def test_an_export_does_not_replace_somebodys_preferences(run, out):
+def test_an_export_does_not_replace_somebodys_preferences(run, tmp_path):
+    out = tmp_path / "mine"
     own = out / "preferences"
     own.mkdir(parents=True)
     (own / "preferences.jsonl").write_text("years of work", "utf-8")
