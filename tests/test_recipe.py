@@ -75,7 +75,11 @@ FAULTS = {
     "beta: -1": "beta: input should be greater than 0 (it is -1)",
     "objective: ppo": "objective: input should be 'ipo', 'dpo' or 'sft' (it is 'ppo')",
     "- 1": "a recipe is a list of `key: value` lines",
-    "a: [": "this is not YAML",
+    "a: [": "line 1: this is not YAML",
+    "beta: 1\nbeta: 2": "line 2: the key 'beta' stands here a second time",
+    "seed: 100000000000000000000": "seed: input should be less than or equal to 4294967295",
+    "out: 12": "(it is 12; put it in quotes if it is text)",
+    "out: no": "(it is False, as YAML reads yes, no, on and off; put it in quotes if it is text)",
 }
 
 
@@ -136,3 +140,27 @@ def test_what_is_no_recipe_of_ours_is_looked_for_where_it_was_said_to_be(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FspoError, match=f"{name}: the recipe cannot be read"):
         read_recipe(TrainRecipe, Path(name), {})
+
+
+def test_numbers_and_paths_are_read_as_they_are_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/somebody")
+    (tmp_path / "r.yaml").write_text(
+        "out: ~/x\ndata: '~'\nadapter: a/~/b\nlearning_rate: 1e-5\ntrainer: {adam_epsilon: 1e-8}"
+    )
+    read = read_recipe(TrainRecipe, tmp_path / "r.yaml", {"model": "~/m"})
+    assert (read.out, read.data, read.adapter) == ("/somebody/x", "/somebody", "a/~/b")
+    assert (read.model, read.learning_rate) == ("/somebody/m", 1e-5)
+    assert read.trainer == {"adam_epsilon": 1e-8}
+
+
+def test_a_message_about_a_recipe_stays_short(tmp_path: Path) -> None:
+    for number, text in enumerate(
+        [f"out: [{'x' * 10**5}]", f"{'x' * 10**5}: 1", f"measures: [{'[], ' * 9999}]"]
+    ):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(text)
+        with pytest.raises(FspoError) as caught:
+            read_recipe(TrainRecipe, path, {})
+        assert len(str(caught.value)) < 2500

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from fspo import FspoError, Preference, Preferences
-from fspo.preferences.splitting import fewer, hold_out
+from fspo import FspoError, Preference, Preferences, User
+from fspo.preferences.splitting import fewer, hold_out, in_no_split
 
 names = st.text("abcdefgh", min_size=1, max_size=4)
 rows = st.lists(st.builds(Preference, names, st.just("good"), st.just("bad")), min_size=1)
@@ -64,3 +64,16 @@ def test_fewer_users_are_among_more_and_neighbors_stay_together(
     assert sum(count == 1 for count in kept if count) <= 1 + len(names) % 2
     everybody = fewer(data, None, None, seed)
     assert everybody.by_user == data.by_user
+
+
+def test_users_in_no_split_are_named_and_misspelled_splits_too() -> None:
+    splits = ["train", "test", "validation", "", "", "train ", "Train", "trian", "odd"]
+    told = in_no_split([User(f"u{n}", split=split) for n, split in enumerate(splits)])
+    assert "2 of 9 users (such as 'u3') are in no split" in told[0]
+    for split, line in zip(["train ", "Train", "trian"], told[1:], strict=False):
+        assert f"1 of 9 users (such as 'u{splits.index(split)}') are in split {split!r}" in line
+        assert "did you mean 'train'?" in line
+    assert "in split 'odd', which is none of test, train, validation" in told[4]
+    assert len(told) == 5
+    assert in_no_split([User("a", split="odd"), User("b", split="test")], own="odd") == []
+    assert in_no_split([User("a"), User("b")]) == []

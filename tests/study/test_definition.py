@@ -125,6 +125,12 @@ def test_pairs_and_questions_can_stand_beside_the_file(read, definition, tmp_pat
     _, pools = read()
     assert len({p.prompt for p in pools["en"].pairs}) == 9
     assert pools["en"].questions == [f"why {n}" for n in range(12)]
+    # With a mark before it, as some editors write it, and an end of line inside a question.
+    text = "Why \u2028 so?\r\nwhy 1\r\n why  1\r\n" + "".join(f"why {n}\n" for n in range(12))
+    (tmp_path / "questions.txt").write_text(text, "utf-8-sig", newline="")
+    assert read()[1]["en"].questions == ["Why \u2028 so?", "why 1", "why 0"] + [
+        f"why {n}" for n in range(2, 12)
+    ]
     english["questions_from"] = "none.txt"
     with pytest.raises(FspoError, match=r"languages\.en\.questions_from: .*none\.txt"):
         read()

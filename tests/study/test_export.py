@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import pyarrow.parquet
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from fspo.errors import FspoError
 from fspo.preferences.reading import load_preferences
 from fspo.study.codebook import CODEBOOK
-from fspo.study.export import export, export_recruitment
+from fspo.study.export import _cell, export, export_recruitment
 from fspo.study.visiting import Page
 
 WHO = {"PROLIFIC_PID": "pid-5f00beef", "STUDY_ID": "study-77aa", "SESSION_ID": "session-99cc"}
@@ -101,3 +102,31 @@ def test_one_who_only_began_gives_tables_without_a_dataset(run, walker, tmp_path
     export(run.study, run.database, tmp_path / "out")
     assert not (tmp_path / "out/preferences").exists()
     assert len(rows(tmp_path / "out/items.csv")) == 22
+
+
+SPREADSHEET = [
+    "=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "a;=1", "a; =1", "a\n=1", "a\t@x", "a|+1",
+    "\uff1d1+1", "a;\uff0b1", "\uff201", "\uff0d1", " =1", "\u3000=1", ";;=1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SPREADSHEET)
+def test_no_cell_begins_a_formula_whatever_parts_cells(text):
+    cells = re.split(r"[;|\t\r\n]", _cell(text))
+    assert not [c for c in cells if re.match(r"\s*[=+@\uff1d\uff0b\uff20\uff0d-]", c)]
+    assert _cell(text).replace("'", "") == text
+
+
+def test_other_texts_and_numbers_stay_as_they_are():
+    for value in ("a=b", "well-known", "2; 3", "", -1.5, 7, None, "it's"):
+        assert _cell(value) == value
+
+
+def test_an_export_does_not_replace_somebodys_preferences(run, tmp_path):
+    out = tmp_path / "mine"
+    own = out / "preferences"
+    own.mkdir(parents=True)
+    (own / "preferences.jsonl").write_text("years of work", "utf-8")
+    with pytest.raises(FspoError, match="something else than an export, such as preferences"):
+        export(run.study, run.database, out)
+    assert (own / "preferences.jsonl").read_text("utf-8") == "years of work"

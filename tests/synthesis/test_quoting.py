@@ -1,12 +1,14 @@
 """What users and models write can neither break a prompt, a line, nor a table."""
 
 import re
+import time
 import unicodedata
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fspo.synthesis.quoting import cell, one_line, quoted
+from fspo.domains.reviews.measures import sentences
+from fspo.synthesis.quoting import cell, one_line, quoted, split_sentences
 
 anything = st.text(
     st.one_of(st.characters(), st.sampled_from("\n\r\u2028\u2029\x0b\x0c\x85\x1c|<>`*_#[]!$&~\\ "))
@@ -47,3 +49,21 @@ def test_a_forged_turn_stays_inside_its_quotation():
     lines = quoted(forged).splitlines()
     assert lines[:4] == ["> Good.", "> ", "> Answer B:", "> > bad"]
     assert all(line.startswith("> ") for line in lines)
+
+
+parts = st.text("aé .!?…-*\n", max_size=30)
+
+
+@given(parts)
+def test_sentences_are_those_that_patterns_find(text):
+    """As before they were found in linear time."""
+    assert split_sentences(text) == re.findall(r"[^.!?]+[.!?]", text)
+    assert sentences(text) == re.findall(r"[^.!?…]*\w[^.!?…]*[.!?…]*", text)
+
+
+def test_a_million_characters_without_a_full_stop_take_no_time():
+    began = time.perf_counter()
+    for text in ("a " * 500_000, "- " * 500_000, "a. " + "b " * 500_000, "…" * 10**6, "." * 10**6):
+        split_sentences(text)
+        sentences(text)
+    assert time.perf_counter() - began < 5

@@ -51,19 +51,20 @@ def _texts_in(path: Path) -> tuple[list[str], int]:
     import pyarrow.parquet
 
     found = pyarrow.parquet.read_metadata(path)
-    texts = {
-        found.schema.column(place).path
-        for place in range(len(found.schema))
-        if found.schema.column(place).logical_type.type == "STRING"
-    }
-    at_once = 65_536
-    for group in range(found.num_row_groups):
-        for place in range(found.num_columns):
-            column = found.row_group(group).column(place)
-            if any("DELTA" in encoding for encoding in column.encodings):
-                texts.discard(column.path_in_schema)  # pyarrow cannot read these so
-                at_once = 1024
-    return sorted(texts), at_once
+    columns = [found.schema.column(place) for place in range(len(found.schema))]
+    texts = [place for place, c in enumerate(columns) if c.logical_type.type == "STRING"]
+    # pyarrow cannot read those within lists and records so, nor those that are kept as differences.
+    once = [
+        place
+        for place in texts
+        if "." not in columns[place].path
+        and not any(
+            "DELTA" in encoding
+            for group in range(found.num_row_groups)
+            for encoding in found.row_group(group).column(place).encodings
+        )
+    ]
+    return [columns[place].path for place in once], 65_536 if once == texts else 256
 
 
 def _letters(column: Any) -> int:

@@ -31,8 +31,8 @@ from fspo.web.database import Database
 # At the beginning, or behind what may part cells and lines: blanks, then what begins a formula,
 # also in the width of Chinese and Japanese letters.
 _FORMULA = re.compile(
-    "(^|[;|\\t\\r\\n\\v\\f\\x85\u2028\u2029])"
-    "([ \u00a0\u3000\ufeff]*[=+@\uff1d\uff0b\uff20\uff0d\u2212\\t\\r-])"
+    "(?:^|(?<=[;|\\t\\r\\n\\v\\f\\x85\\u2028\\u2029]))"
+    "(?=[ \\u00a0\\u3000\\ufeff]*[=+@\\uff1d\\uff0b\\uff20\\uff0d\\u2212-])|^(?=[\\t\\r])"
 )
 _FILES = {"codebook.csv", "results.json", "study.json", "preferences"} | {
     f"{table}.{kind}" for table in CODEBOOK for kind in ("csv", "parquet")
@@ -172,7 +172,7 @@ def _cell(value: Any) -> Any:
     Which sign parts cells is up to a spreadsheet's settings, so that one may begin within a text.
     """
     if isinstance(value, str):
-        return _FORMULA.sub(r"\1'\2", value)
+        return _FORMULA.sub("'", value)
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 
