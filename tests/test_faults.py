@@ -356,12 +356,19 @@ def test_a_full_disk_behind_standard_output(data: Path) -> None:
     assert done.stderr == "fspo: the disk is full. Free some space and run again.\n"
 
 
-def test_a_closed_pipe_ends_in_silence(data: Path) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    done = fspo("data", "check", data, stdout=writing)
-    os.close(writing)
-    assert done.stderr == ""
+@pytest.mark.parametrize("read", [0, 20])
+def test_a_closed_pipe_ends_in_silence(data: Path, read: int) -> None:
+    command = [sys.executable, "-m", "fspo", "data", "check", str(data), "--json"]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1" if read else ""}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment)
+    assert process.stdout
+    process.stdout.read(read)
+    process.stdout.close()
+    assert process.stderr
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    process.wait()
 
 
 def test_a_limit_on_file_size_is_named(data: Path, tmp_path: Path) -> None:

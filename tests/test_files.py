@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from fspo import FspoError, Preference, Preferences
-from fspo.files import clear_cache, heal, replacing, replacing_folder, write_text
+from fspo.files import clear_cache, heal, replacing, replacing_folder, with_a_name, write_text
 from fspo.preferences.checking import check_path
 from fspo.preferences.writing import save_preferences
 
@@ -259,6 +259,15 @@ def test_a_folder_by_any_of_its_names(tmp_path: Path, monkeypatch: Any, place: s
     assert [path.name for path in (work / "x").iterdir()] == ["after"]
     assert (work / "link").is_symlink()
     assert sorted(path.name for path in work.iterdir()) == ["link", "x"]
+
+
+def test_a_place_without_a_name_gets_one(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "x" / "y").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("x")
+    monkeypatch.chdir(tmp_path / "x" / "y")
+    assert with_a_name(Path()) == tmp_path / "x" / "y"
+    assert with_a_name(Path("..")) == with_a_name(Path("./../")) == tmp_path / "x"
+    assert with_a_name(tmp_path / "link") == tmp_path / "link"
 
 
 def test_a_replace_that_fails_puts_the_old_folder_back(tmp_path: Path, monkeypatch: Any) -> None:

@@ -217,9 +217,9 @@ def test_seeds_are_pooled_by_their_users() -> None:
     assert column["subject"] == "ours"
     assert column["methods"]["ours"]["winrate"] == 62.5
     assert column["methods"]["ours"]["by_seed"] == [25.0, 100.0]
-    # Four users with means 50, 0, 100, 100 have a standard error of 23.9: as four trials would have.
+    # Four users with means 50, 0, 100, 100: a standard error of 23.9, as of four trials.
     assert column["methods"]["ours"]["ci95"] == [11.78, 95.41]
-    assert column["differences"]["base"] == {"difference": 12.5, "ci95": [-25.0, 50.0]}
+    assert column["differences"]["base"] == {"difference": 12.5, "ci95": [-63.67, 88.67]}
     assert column["predictions"]["ours"] == {"0": 0.5, "8": 0.75}
     text = render({"title": "t", "differs": "", "seeds": [0, 1], "columns": {"x": column}})
     assert "| ours | 0.500 | 0.750 |" in text
@@ -237,7 +237,7 @@ def test_seeds_are_pooled_by_their_users() -> None:
     alone = {**column, "predictions": {}, "descriptions": {}}
     text = render({"title": "t", "differs": "", "seeds": [0, 1], "columns": {"x": alone}})
     assert "accuracy" not in text
-    assert "| base | +12.5 (-25.0 to +50.0) |" in text
+    assert "| base | +12.5 (-63.7 to +88.7) |" in text
 
 
 def test_names_in_a_recipe_do_not_break_the_table() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import sys
 import warnings
 from pathlib import Path
@@ -44,12 +45,11 @@ def _gone(error: BaseException) -> bool:
     if not isinstance(error, BrokenPipeError):
         return False
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
+        watched = select.poll()
+        watched.register(sys.stdout.fileno(), 0)
+        return bool(watched.poll(0))  # a pipe without a reader reports itself
+    except (AttributeError, OSError, ValueError):
         return True
-    except (OSError, ValueError):
-        return False
-    return False
 
 
 def _let_go_of_stdout() -> None:

@@ -142,6 +142,20 @@ def test_a_run_over_http_and_a_second_one_that_costs_nothing(plan, server, tmp_p
     whole |= {"files": first, "asked": dict(server.answered)}
 
 
+def test_the_current_folder_can_be_written(plan, server, tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    command = [sys.executable, "-m", "fspo", "synthesize", "--recipe", str(plan), "--quiet"]
+    command += [yaml.safe_load(plan.read_text(encoding="utf-8"))["domain"], "--out", "."]
+    environment = os.environ | {"SERVER_KEY": KEY}
+    before = here.stat().st_ino
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(load_preferences(here)) > 40
+    assert here.stat().st_ino == before  # a shell that stands in it sees what was written
+    assert (tmp_path / "here.replies.sqlite").is_file()
+
+
 def test_a_budget_that_is_too_small_stops_and_a_larger_one_goes_on(plan, server, tmp_path, whole):
     # A label is one token, which costs a millionth; anything else that is written is five.
     assert_told(run(plan, "--budget", 0.0005), "the budget of 0.0005 is used up", "kept")
