@@ -21,6 +21,7 @@ from fspo.assistant.terminal import plain
 from fspo.domains.measures import casual
 from fspo.domains.reviews import measures
 from fspo.learning.templates import before_next_heading, neutralize, restore
+from fspo.llm import settings
 from fspo.study.cleaning import clean
 from fspo.synthesis.answers import read_answer, read_views
 from fspo.synthesis.personas import read_description
@@ -37,6 +38,7 @@ MADE_AT_RUN_TIME = {
     "evaluation/reward_judge.py": "`test_markers_of_a_reward_judge` looks at it",
     "files.py": "a file's own name, every sign of which is escaped",
     "known_faults.py": "is asked about one line of bounded length",
+    "llm/settings.py": "its patterns are added to those that are found",
     "llm/faults.py": "a key, every sign of which is escaped",
 }
 
@@ -91,7 +93,17 @@ def evaluated(node: ast.expr, module: Any) -> Any:
     return eval(compile(ast.Expression(node), "pattern", "eval"), vars(module))
 
 
-FOUND = list(patterns())
+FOUND = [
+    *patterns(),
+    *(
+        Found(f"llm/settings.py:{name}", "search", pattern.pattern, pattern.flags)
+        for name, pattern in (
+            *settings._PATTERNS.items(),
+            ("of value", settings._OF_VALUE),
+            ("of name", settings._OF_NAME),
+        )
+    ),
+]
 
 
 def in_time(read: Callable[[str], object], text: str, limit: float) -> bool:

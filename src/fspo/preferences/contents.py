@@ -38,5 +38,6 @@ def _named_tables(card: Path) -> list[str]:
     front = re.match(r"---\r?\n(.*?)\n---", text, re.DOTALL)
     if front is None or not re.search(r"^- fspo\s*$", front[1], re.MULTILINE):
         return []
-    pattern = r"^ *data_files: *(preferences|users)\.(?:parquet|jsonl) *\r?$"
-    return re.findall(pattern, front[1], re.MULTILINE)
+    return re.findall(
+        r"^ *data_files: *(preferences|users)\.(?:parquet|jsonl) *\r?$", front[1], re.MULTILINE
+    )
