@@ -71,6 +71,8 @@ SMALL: dict[str, Any] = {
 
 # What else a kind of model needs.
 ODD: dict[str, dict[str, Any]] = {
+    "big_bird": {"attention_type": "original_full"},
+    "deepseek_v2": {"first_k_dense_replace": 2},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "gpt_neo": {"num_layers": 2, "attention_types": [[["global", "local"], 1]], "window_size": 12},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"]},

@@ -11,6 +11,7 @@ from architectures import causal_kinds, small_architecture
 from conftest import byte_tokenizer, small_model
 from peft import LoraConfig, get_peft_model
 from transformers import BertConfig, BertLMHeadModel, GPTNeoConfig, GPTNeoForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from fspo import Episode, EpisodeTree, FspoError, Preference, completion_logps
 from fspo.learning.exactness import reads_paths
@@ -60,6 +61,18 @@ def alone(model: torch.nn.Module, tree: EpisodeTree) -> torch.Tensor:
     return torch.stack(found)
 
 
+def adapted(model: torch.nn.Module, lowest: int) -> torch.nn.Module:
+    """With a random adapter on all linear modules in the layers from `lowest` on."""
+    linear = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D)
+        and name.rsplit(".", 1)[-1] != "out_proj"  # which PEFT does not take in state-space layers
+        and any(f".{layer}." in name for layer in range(lowest, 2))
+    ]
+    return get_peft_model(model, LoraConfig(target_modules=linear, init_lora_weights=False))
+
+
 @pytest.mark.parametrize("kind", causal_kinds())
 def test_log_probs_are_those_of_the_models_own_forward_pass_or_it_is_refused(kind: str) -> None:
     model = small_architecture(kind)
@@ -78,8 +91,7 @@ def test_gradients_are_those_of_the_models_own_forward_pass(kind: str) -> None:
     for adapted in (False, True):
         models = [small_architecture(kind) for _ in range(2)]
         if adapted:
-            config = LoraConfig(target_modules="all-linear", init_lora_weights=False)
-            models = [get_peft_model(models[0], config)]
+            models = [adapted(models[0], 0)]
             models.append(deepcopy(models[0]))
         torch.cat(response_logps(models[0], TREES)).sum().backward()
         torch.cat([alone(models[1], tree) for tree in TREES]).sum().backward()
@@ -96,9 +108,7 @@ def test_gradients_are_those_of_the_models_own_forward_pass(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "bloom", "falcon", "gemma3n_text", "lfm2"])
 def test_a_policy_with_its_adapter_in_the_last_layer_has_the_right_margins(kind: str) -> None:
     """Lower layers are run once for policy and reference where that is the same, and only there."""
-    config = LoraConfig(target_modules="all-linear", layers_to_transform=[1], layers_pattern=None,
-                        init_lora_weights=False)  # fmt: skip
-    model = get_peft_model(small_architecture(kind), config)
+    model = adapted(small_architecture(kind), 1)
     policy = Policy(model, TOKENIZER, "chain", 1.0, {})
     with torch.no_grad():
         for tree, margins in zip(TREES, policy.margins(TREES), strict=True):

@@ -8,6 +8,7 @@ from conftest import FAMILIES, byte_tokenizer, small_model
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from fspo import Episode, EpisodeTree, Preference
+from fspo.learning.exactness import reads_paths
 from fspo.learning.policy import reference_logps, shared_with_reference
 from fspo.learning.scoring import response_logps
 
@@ -44,6 +45,8 @@ def test_values_and_gradients_are_those_of_two_whole_passes(
     for sharing in (False, True):
         model = adapted(family, layers)
         bottom = model.get_base_model().base_model.layers[0]
+        with shared_with_reference(model, None):  # what a model can do is found out at first
+            reads_paths(model)
         passes: list[object] = []
         bottom.mlp.register_forward_hook(lambda *_, passes=passes: passes.append(1))
         for words in (["red", "green"], ["blue", "pink", "white"]):

@@ -9,7 +9,8 @@ too, the model is refused. All this is found out on two very small trees.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,13 +62,8 @@ def check_exact(model: Any, name: str = "this model") -> bool:
     causal = causal_model(model)
     if is_fake(causal):
         return _carries_on(causal)
-    learns = causal.training
-    causal.eval()
-    try:
-        with torch.no_grad():
-            paths = _found(model, causal, name)
-    finally:
-        causal.train(learns)
+    with torch.no_grad(), at_rest(model):
+        paths = _found(model, causal, name)
     setattr(causal, _VERDICT, paths)
     return paths
 
@@ -189,6 +185,18 @@ def _carries_on(causal: Any) -> bool:
     windows = [name for name in told if _WINDOW.search(name) and name not in _NO_WINDOW]
     other = set(getattr(config, "layer_types", None) or ()) - _ATTENTION
     return bool(other) or any(isinstance(told[name], int) and told[name] > 1 for name in windows)
+
+
+@contextmanager
+def at_rest(model: Any) -> Iterator[None]:
+    """Inside, nothing of the model learns: no dropout is drawn."""
+    learning = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in learning:
+            module.training = True
 
 
 def is_fake(causal: Any) -> bool:

@@ -58,7 +58,14 @@ def _carry_all(model: Any, lower: list[Any]) -> bool:
     """
     import torch
 
-    from fspo.learning.exactness import difference, is_fake, reads_paths, small_trees, tolerance
+    from fspo.learning.exactness import (
+        at_rest,
+        difference,
+        is_fake,
+        reads_paths,
+        small_trees,
+        tolerance,
+    )
     from fspo.learning.scoring import read_rows
 
     causal = model.get_base_model()
@@ -66,17 +73,13 @@ def _carry_all(model: Any, lower: list[Any]) -> bool:
         return False  # every path is another pass
     found: dict[int, bool] = vars(causal).setdefault(_VERDICTS, {})
     if len(lower) not in found and not is_fake(causal):
-        learns = {module for module in model.modules() if module.training}
-        model.eval()  # dropout would draw twice
         try:
-            with torch.no_grad(), _run_once(lower):
+            with torch.no_grad(), at_rest(model), _run_once(lower):
                 trees = small_trees(causal)
                 one, other = (read_rows(causal, trees, False).hidden for _ in range(2))
             found[len(lower)] = difference(one, other) <= tolerance(causal)
         except Exception:  # the upper layers may miss anything
             found[len(lower)] = False
-        for module in learns:
-            module.training = True
     return found.get(len(lower), True)
 
 
