@@ -61,7 +61,8 @@ def run_fspo(
     from fspo.learning.adapters import new_adapter
     from fspo.learning.episodes import collate
     from fspo.learning.losses import TreeLoss
-    from fspo.learning.trainer import FspoTrainer, TreeModel, training_arguments
+    from fspo.learning.settings import training_arguments
+    from fspo.learning.trainer import FspoTrainer, TreeModel
     from fspo.recipe import Lora, TrainRecipe
 
     recipe = TrainRecipe(

@@ -147,7 +147,8 @@ def train_fspo(
 ) -> None:
     """Trains in place, by our trainer."""
     from fspo.learning.losses import TreeLoss
-    from fspo.learning.trainer import FspoTrainer, TreeModel, training_arguments
+    from fspo.learning.settings import training_arguments
+    from fspo.learning.trainer import FspoTrainer, TreeModel
 
     with tempfile.TemporaryDirectory() as folder:
         FspoTrainer(

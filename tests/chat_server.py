@@ -7,13 +7,20 @@ import asyncio
 import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import log
 
+TRUE, ABSENT = object(), object()
 REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found"}
+
+
+def openai_form(name: str) -> tuple[int, object]:
+    """How OpenAI's server refuses a setting."""
+    advice = " Use 'max_completion_tokens'." if name == "max_tokens" else ""
+    return 400, {"error": {"message": f"Unsupported parameter: '{name}'.{advice}"}}
 
 
 def expected(messages: list[dict], seed: int) -> str:
@@ -28,7 +35,8 @@ class ChatServer:
     Attributes:
         latency: seconds until an answer.
         faults: what every n-th request gets instead of an answer, in turn: "429", "500", "drop",
-            "hang", "html", "shape" or "json".
+            "hang", "html", "shape", "choiceless" or
+            "json".
         every: n.
         key: requests with another key are refused.
         port: where it listens; 0 for any.
@@ -36,6 +44,12 @@ class ChatServer:
         refuses: settings that it does not know.
         text: what it answers to messages and a seed.
         share: the probability of A against B, where log-probs are wanted.
+        form: how it says that it refuses a setting: a status and a body.
+        manner: the status and the body that a request gets in the place of an answer, if any.
+        limit: requests that it answers in a second, if any; others get 429.
+        retry_after: the header that comes with a 429 or a 503, if any.
+        finish: the reason why an answer ended.
+        usage: what stands in the place of `usage`: TRUE for what was used, ABSENT for nothing.
     """
 
     latency: float = 0.0
@@ -47,6 +61,13 @@ class ChatServer:
     refuses: tuple[str, ...] = ()
     text: Callable[[list[dict], int], str] = expected
     share: Callable[[list[dict]], float] = lambda messages: 7 / 9
+    usage: object = TRUE
+    form: Callable[[str], tuple[int, object]] = openai_form
+    manner: Callable[[dict], tuple[int, object] | None] = lambda body: None
+    limit: float = 0.0
+    retry_after: str | None = "0"
+    finish: Callable[[list[dict]], str] = lambda messages: "stop"
+    recent: deque = field(default_factory=deque)
     answered: Counter = field(default_factory=Counter)  # by content
     requests: int = 0
     busy: int = 0
@@ -115,7 +136,10 @@ class ChatServer:
         await asyncio.sleep(self.latency)
         status, text, kind = self._answer(headers, body, fault)
         data = text.encode()
-        retry = "retry-after: 0\r\n" if status == 429 else ""
+        waits = status in (429, 503, 529) and self.retry_after is not None
+        retry = f"retry-after: {self.retry_after}\r\n" if waits else ""
+        if 300 <= status < 400:
+            retry = f"location: {text}\r\n"
         writer.write(
             f"HTTP/1.1 {status} {REASONS.get(status, 'Fault')}\r\ncontent-type: {kind}\r\n{retry}"
             f"content-length: {len(data)}\r\n\r\n".encode()
@@ -133,9 +157,18 @@ class ChatServer:
             return 404, json.dumps({"error": {"message": "no such model"}}), kind
         for name in self.refuses:
             if name in body:
-                advice = " Use 'max_completion_tokens'." if name == "max_tokens" else ""
-                told = f"Unsupported parameter: '{name}'.{advice}"
-                return 400, json.dumps({"error": {"message": told}}), kind
+                status, told = self.form(name)
+                return status, told if isinstance(told, str) else json.dumps(told), kind
+        if (found := self.manner(body)) is not None:
+            status, told = found
+            return status, told if isinstance(told, str) else json.dumps(told), kind
+        if self.limit:
+            now = time.monotonic()
+            while self.recent and self.recent[0] <= now - 1:
+                self.recent.popleft()
+            if len(self.recent) >= self.limit:
+                return 429, json.dumps({"error": {"message": "too many requests"}}), kind
+            self.recent.append(now)
         if fault in ("429", "500"):
             return int(fault), json.dumps({"error": {"message": "later"}}), kind
         if fault == "html":
@@ -144,9 +177,9 @@ class ChatServer:
             return 200, json.dumps({"result": "something else"}), kind
         if fault == "json":
             return 200, '{"choices": [{"mess', kind
-        content = json.dumps(body["messages"]) + str(body["seed"])
+        content = json.dumps(body["messages"]) + str(body.get("seed", 0))
         self.answered[content] += 1
-        choice = {"index": 0, "finish_reason": "stop"}
+        choice = {"index": 0, "finish_reason": self.finish(body["messages"])}
         if body.get("logprobs") and self.logprobs:
             one, other = 0.9 * (share := self.share(body["messages"])), 0.9 * (1 - share)
             top = [("A", one / 2), (" A", one / 2), ("B", other), ("the", 0.1)]
@@ -155,9 +188,9 @@ class ChatServer:
             choice |= {"logprobs": {"content": [first]}}
             text = "A" if share > 0.5 else "B"
         else:
-            text = self.text(body["messages"], body["seed"])
+            text = self.text(body["messages"], body.get("seed", 0))
         message = {"role": "assistant", "content": text}
-        written = min(5, body.get("max_tokens") or body["max_completion_tokens"])
+        written = min(5, body.get("max_tokens") or body.get("max_completion_tokens") or 5)
         usage = {
             "prompt_tokens": 10,
             "completion_tokens": written,
@@ -169,6 +202,25 @@ class ChatServer:
             "created": 0,
             "model": body["model"],
             "choices": [choice | {"message": message}],
-            "usage": usage,
+            "usage": usage if self.usage is TRUE else self.usage,
         }
+        if self.usage is ABSENT:
+            del whole["usage"]
+        if fault == "choiceless":
+            whole["choices"] = []
+        if body.get("stream"):
+            return 200, _streamed(whole, text, choice["finish_reason"]), "text/event-stream"
         return 200, json.dumps(whole), kind
+
+
+def _streamed(whole: dict, text: str, finish: str) -> str:
+    """A completion as the events of a stream, in two pieces."""
+    half = len(text) // 2
+    chunk = whole | {"object": "chat.completion.chunk", "usage": None}
+    deltas = [({"content": text[:half]}, None), ({"content": text[half:]}, None), ({}, finish)]
+    chunks = [
+        chunk | {"choices": [{"index": 0, "delta": delta, "finish_reason": end}]}
+        for delta, end in deltas
+    ]
+    last = chunk | {"choices": [], "usage": whole.get("usage")}
+    return "".join(f"data: {json.dumps(c)}\n\n" for c in [*chunks, last]) + "data: [DONE]\n\n"

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from fspo.web.serving import in_thread
+
+# Nobody listens there: what is tried here needs no model.
+NO_MODEL = ["--server", "http://127.0.0.1:9/v1", "--server-model", "none"]
 
 
 def free_port() -> int:
@@ -54,3 +61,27 @@ def postgresql(folder: Path) -> Iterator[str]:
         yield f"postgresql://fspo@127.0.0.1:{port}/postgres"
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], **run)
+
+
+class Served:
+    """`fspo serve` on a free port, with what it logged."""
+
+    def __init__(self, database: str, log: Path) -> None:
+        self.port, self.log = free_port(), log
+        command = [sys.executable, "-m", "fspo", "serve", *NO_MODEL, "--database", database]
+        command += ["--port", str(self.port), "--requests-a-minute", "1000000"]
+        with log.open("a") as file:
+            self.process = subprocess.Popen(command, stdout=file, stderr=file)
+        self.url = f"http://127.0.0.1:{self.port}"
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                httpx2.get(self.url + "/login")
+                return
+            except httpx2.TransportError:
+                time.sleep(0.1)
+        raise RuntimeError(f"it does not answer: {log.read_text()}")
+
+    def end(self, how: int = signal.SIGTERM) -> None:
+        self.process.send_signal(how)
+        self.process.wait(30)

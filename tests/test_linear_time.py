@@ -19,7 +19,7 @@ import fspo
 from fspo.assistant.pieces import Pieces, whole
 from fspo.assistant.terminal import plain
 from fspo.domains.measures import casual
-from fspo.domains.reviews.measures import SENTENCE
+from fspo.domains.reviews import measures
 from fspo.learning.templates import before_next_heading, neutralize, restore
 from fspo.study.cleaning import clean
 from fspo.synthesis.answers import read_answer, read_views
@@ -164,7 +164,7 @@ def test_markers_of_a_reward_judge() -> None:
 
 @given(st.text("ab .!?…,\n_é-"))
 def test_sentences_are_those_of_the_plainer_patterns(text: str) -> None:
-    assert SENTENCE.findall(text) == re.findall(r"[^.!?…]*\w[^.!?…]*[.!?…]*", text)
+    assert measures.sentences(text) == re.findall(r"[^.!?…]*\w[^.!?…]*[.!?…]*", text)
     assert whole_sentences(text) == re.findall(r"[^.!?]+[.!?]", text)
 
 
@@ -176,7 +176,7 @@ def add_pieces(text: str) -> None:
 
 
 READERS: list[Callable[[str], object]] = [
-    neutralize, restore, before_next_heading, whole, add_pieces, plain, clean, SENTENCE.findall,
+    neutralize, restore, before_next_heading, whole, add_pieces, plain, clean, measures.sentences,
     casual, quoted, one_line, cell, tidy, read_answer, read_views, read_description, read_question,
     lambda text: sentences(text, 3, 60),
 ]  # fmt: skip

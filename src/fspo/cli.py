@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 import warnings
@@ -10,13 +12,57 @@ from typing import Annotated, Any
 
 import typer
 
+from fspo import faults
 from fspo.assistant import commands as assistant
 from fspo.errors import FspoError
-from fspo.flags import AsJson, Quiet, Seed, hush, show
+from fspo.flags import LARGEST_SEED, AsJson, Commands, Quiet, Seed, hush, show
+from fspo.locks import only_run
 from fspo.preferences import commands as preferences
 from fspo.study.commands import study_app
 
+
+class _Commands(Commands):
+    """Runs a command, and turns whatever it raises into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command here, since typer takes the EOFError of an empty file for Ctrl-D."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except (Exception, KeyboardInterrupt) as error:
+            # typer's own: wrong usage, an exit code, or Ctrl-D at a question; and a closed pipe
+            if hasattr(error, "exit_code") or isinstance(error, typer.Abort) or _gone(error):
+                raise
+            code = faults.tell(error)
+            _let_go_of_stdout()
+            raise typer.Exit(code) from error
+
+
+def _gone(error: BaseException) -> bool:
+    """Whether nobody reads what is printed any more, as behind `| head`."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def _let_go_of_stdout() -> None:
+    """Lets Python end in silence where standard output cannot be written (a full disk)."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Few-shot preference optimization: a model that learns from a handful of choices how "
     "a person likes to be answered.",
     no_args_is_help=True,
@@ -45,16 +91,10 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     # PyTorch takes large tensors in huge pages, and gives them back whole: a sixth less memory.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    try:
-        app()
-    except FspoError as error:
-        _complain(str(error))
-        sys.exit(2)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        _complain(f"{error.filename}: {error.strerror}")
-        sys.exit(2)
+    # Letters that a terminal does not know are written as their codes.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+    app()
 
 
 @app.callback(invoke_without_command=True)
@@ -78,7 +118,9 @@ def demo(
     from fspo.recipe import DEMO_RECIPE, DemoRecipe, read_recipe
 
     hush(quiet)
-    report_path = run_demo(read_recipe(DemoRecipe, recipe or DEMO_RECIPE, {}), out, seed)
+    settings = read_recipe(DemoRecipe, recipe or DEMO_RECIPE, {})
+    with only_run(out):
+        report_path = run_demo(settings, out, seed)
     print(report_path)
 
 
@@ -94,7 +136,9 @@ def synthesize(
     users: int | None = None,
     preferences_per_user: int | None = None,
     budget: Annotated[float | None, typer.Option(help="The most money to spend.")] = None,
-    preview: Annotated[int | None, typer.Option(help="Show so many requests, ask none.")] = None,
+    preview: Annotated[
+        int | None, typer.Option(help="Show so many requests, ask none.", min=0)
+    ] = None,
     engine: Annotated[str, typer.Option(help="local, or ray: on a Ray cluster.")] = "local",
     workers: Annotated[int, typer.Option(help="Of the Ray cluster.", min=1)] = 2,
     seed: Seed = 0,
@@ -112,7 +156,9 @@ def synthesize(
             )
         from fspo.synthesis.run import run_reviews
 
-        show(run_reviews(shared | {"model": model, "titles": titles}, out, seed), as_json, out)
+        with only_run(out, beside=True):
+            figures = run_reviews(shared | {"model": model, "titles": titles}, out, seed)
+        show(figures, as_json, out)
         return
     if titles is not None:
         raise FspoError("--titles is for the demo's reviews; here it is --questions")
@@ -129,7 +175,9 @@ def synthesize(
         return
     if engine not in ("local", "ray"):
         raise FspoError(f"--engine {engine}: use local or ray")
-    show(run_described(plan, out, seed, workers if engine == "ray" else None), as_json, out)
+    with only_run(out, beside=True):
+        figures = run_described(plan, out, seed, workers if engine == "ray" else None)
+    show(figures, as_json, out)
 
 
 @app.command()
@@ -152,7 +200,9 @@ def train(
     seed: int | None = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from a checkpoint.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will take.")] = False,
-    tflops: Annotated[float | None, typer.Option(help="Dry run: TFLOP/s to reckon with.")] = None,
+    tflops: Annotated[
+        float | None, typer.Option(help="Dry run: TFLOP/s to reckon with.", min=1e-6)
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a policy on users' preferences, as a recipe says; flags win over the recipe."""
@@ -209,7 +259,9 @@ def evaluate(
     given: dict[str, Any] = {key: value for key, value in locals().items() if key in keys}
     given |= {"baselines": baseline or None, "methods": method or None}
     given |= {"mirrored": mirrored or None, "stacked": stacked or None}
-    results = run(data, policy, out, read_recipe(EvaluateRecipe, recipe, given), seed)
+    settings = read_recipe(EvaluateRecipe, recipe, given)
+    with only_run(out):
+        results = run(data, policy, out, settings, seed)
     show(results, as_json, out / "results.json")
 
 
@@ -231,7 +283,8 @@ def audit(
 
     hush(quiet)
     recipe = read_recipe(EvaluateRecipe, None, {"shots": shots, "users": users})
-    found = run_audit(data, policy, out, recipe, seed, judge)
+    with only_run(out):
+        found = run_audit(data, policy, out, recipe, seed, judge)
     show(found, as_json, render(found))
 
 
@@ -239,7 +292,7 @@ def audit(
 def paper(
     table: Annotated[str, typer.Argument(help="reviews, elix or roleplay; or a recipe's path.")],
     out: Annotated[Path, typer.Option(help="Folder for data, policies, results and the table.")],
-    seed: Annotated[int, typer.Option(help="The first seed.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="The first seed.", min=0, max=LARGEST_SEED)] = 0,
     seeds: Annotated[int, typer.Option(help="How many: each has its own users.", min=1)] = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -252,7 +305,8 @@ def paper(
 
     hush(quiet)
     recipe = read_recipe(PaperRecipe, recipe_path(table), {})
-    found = run_paper(recipe, out, range(seed, seed + seeds))
+    with only_run(out):
+        found = run_paper(recipe, out, range(seed, seed + seeds))
     show(found, as_json, render(found))
 
 
@@ -273,7 +327,7 @@ def rank(
     answer: Annotated[list[str], typer.Option(help="A candidate; give two or more.")],
     policy: Annotated[Path, typer.Option(help="The folder that `fspo train` wrote.")],
     user: Annotated[Text, typer.Option(help="Whose preferences, where there are several.")] = None,
-    shots: Annotated[int | None, typer.Option(help="How many preferences to read.")] = None,
+    shots: Annotated[int | None, typer.Option(help="How many preferences to read.", min=0)] = None,
     mirrored: Mirroring = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -303,7 +357,3 @@ app.add_typer(study_app, name="study")
 app.command("import")(preferences.import_)
 app.command()(preferences.push)
 app.add_typer(preferences.data_app, name="data")
-
-
-def _complain(message: str) -> None:
-    print(f"fspo: {' '.join(message.split())}", file=sys.stderr)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.files import write_json
+from fspo.locks import LOCK
 
 if TYPE_CHECKING:
     from fspo.recipe import DemoRecipe, TrainRecipe
@@ -96,7 +97,7 @@ def _claim(out: Path, recipe: DemoRecipe, seed: int) -> None:
                 "take another --out, or remove the folder"
             )
         say(f"{out}: going on with the demo that was begun here")
-    elif out.is_dir() and any(out.iterdir()):
+    elif out.is_dir() and any(path.name != LOCK for path in out.iterdir()):
         raise FspoError(f"{out}: this folder is not empty; take another --out")
     write_json(path, mine)
 

@@ -1,16 +1,38 @@
-"""Writing files so that nothing half-written is ever seen: to a temporary name, then renamed."""
+"""Writing files and folders whole or not at all: beside their place first, then renamed into it.
 
+Whatever moment a run is killed at, what it was replacing is the old one or the new one, or is
+made the new one when it is next opened (`heal`). What a killed run left unfinished beside it is
+cleared by the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fspo.errors import FspoError
+from fspo.known_faults import is_full, is_too_large
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is cleared there, since nobody knows who is alive
+    fcntl = None  # type: ignore[assignment]
+
+# Beside `name`, while it is replaced: `.name.RANDOM.new`, and what was there as `.name.RANDOM.old`.
+# A folder that somebody stands in is filled where it is: what it held goes into `.moving`, which
+# is `.moved` from when all of it is there.
+_DAY = 86_400.0  # seconds
+_NEW, _OLD, _MOVING, _MOVED = ".new", ".old", ".moving", ".moved"
 
 
 @contextmanager
@@ -20,33 +42,73 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         FspoError: if the disk is full or the folder cannot be written; `path` is as it was.
     """
-    with _named_faults(path):
+    with named_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        try:
+        _clear(path)
+        with _claimed(path, folder=False) as temporary:
             yield temporary
             temporary.chmod(0o666 & ~_umask())
+            _sync(temporary)
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            _sync(path.parent)
 
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder: whatever was at `path` is replaced once the new one is complete."""
-    with _named_faults(path):
+    """The same for a folder: whatever was at `path` is replaced once the new one is complete.
+
+    The old one is renamed aside, the new one renamed in, and only then the old one removed. The
+    current folder stays the folder that it is, so that a shell in it sees what was written: its
+    files are moved instead.
+    """
+    path = Path(os.path.realpath(path))  # so that "." has a name, and a link stays one
+    with named_faults(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
+        heal(path)
+        _clear(path)
+        with _claimed(path, folder=True) as temporary:
             yield temporary
             temporary.chmod(0o777 & ~_umask())
-            if path.exists():
-                shutil.rmtree(path)
-            temporary.replace(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _sync_all(temporary)
+            _exchange(temporary, path)
+
+
+def heal(path: Path) -> None:
+    """Ends the replacing of a folder whose process was killed between two renames.
+
+    Does nothing where there is nothing to end, or a living process is at it.
+    """
+    path = Path(os.path.realpath(path))
+    for new in _beside(path, _NEW):
+        if not _exchanging(new):
+            continue  # a new one that was never finished
+        with contextlib.suppress(OSError), _lock(new) as free:
+            if not free or not new.exists():
+                continue
+            if not new.with_suffix(_OLD).exists():
+                _fill(new, path)
+            elif not path.exists():
+                new.rename(path)
+            _sync(path.parent)
+
+
+def clear_cache(path: Path) -> None:
+    """Removes what dead runs left beside `path`, in a folder that holds nothing but a cache.
+
+    Earlier versions held no locks, and gave their files names that somebody's own may have, too:
+    such names are removed here alone, and only after a day.
+    """
+    _clear(path)
+    pattern = re.compile(rf"(tmp|\.{re.escape(path.name)}\.)[a-z0-9_]{{8}}")
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if pattern.fullmatch(entry.name) and entry.stat().st_mtime < time.time() - _DAY:
+                _remove(Path(entry.path))
+
+
+def with_a_name(path: Path) -> Path:
+    """Returns `path`, or, for the likes of "." and "..", the path that has a name."""
+    return path.resolve() if path.name in ("", "..") else path
 
 
 def write_text(path: Path, text: str) -> None:
@@ -60,30 +122,183 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+@contextmanager
+def named_faults(path: Path) -> Iterator[None]:
+    """Inside, a full disk or a place that cannot be written is named as `path`.
+
+    Raises:
+        FspoError: for these, by whatever library they are noticed.
+    """
+    try:
+        yield
+    except FspoError:
+        raise
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if is_too_large(error):
+            raise FspoError(
+                f"{path}: became larger than a file may be here; nothing was written. Raise the "
+                "limit (ulimit -f), or take another place."
+            ) from error
+        if is_full(error):
+            raise FspoError(
+                f"{path}: the disk is full; nothing was written. Free some space and run again."
+            ) from error
+        if number in (errno.ENOTEMPTY, errno.EEXIST) and path.is_dir():
+            raise FspoError(
+                f"{path}: another process wrote this folder at the same time. Run again, or "
+                "choose another place with --out."
+            ) from error
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise FspoError(
+                f"{path}: cannot be written ({os.strerror(number)}). "
+                "Choose another place with --out, or change its permissions."
+            ) from error
+        raise
+
+
+def _exchange(new: Path, path: Path) -> None:
+    """Puts `new` in the place of `path`; if that fails, what was there is there again."""
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    if path.is_dir() and path.samefile(os.curdir):
+        new.with_suffix(_MOVING).mkdir()
+        _fill(new, path)
+        return
+    old = new.with_suffix(_OLD)
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise
+    _sync(path.parent)
+    _remove(old)
+
+
+def _fill(new: Path, path: Path) -> None:
+    """Moves what `path` holds away and what `new` holds in; begun before, it goes on from there."""
+    moving, moved = new.with_suffix(_MOVING), new.with_suffix(_MOVED)
+    if moving.is_dir():  # until all of the old files are out, none of the new ones is in
+        for held in list(path.iterdir()):
+            held.rename(moving / held.name)
+        _sync(path)
+        moving.rename(moved)
+        _sync(path.parent)
+    for made in list(new.iterdir()):
+        made.rename(path / made.name)
+    _sync(path)
+    new.rmdir()
+    _remove(moved)
+
+
+def _exchanging(new: Path) -> bool:
+    """Whether what `new` is to replace has begun to make room: from then on, `new` is complete."""
+    return any(new.with_suffix(suffix).exists() for suffix in (_OLD, _MOVING, _MOVED))
+
+
+@contextmanager
+def _claimed(path: Path, folder: bool) -> Iterator[Path]:
+    """Makes a new file or folder beside `path` that no other process takes for a dead one's."""
+    while True:
+        prefix = f".{path.name}."
+        if folder:
+            temporary = Path(tempfile.mkdtemp(_NEW, prefix, path.parent))
+        else:
+            handle, name = tempfile.mkstemp(_NEW, prefix, path.parent)
+            os.close(handle)
+            temporary = Path(name)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(_lock(temporary, wait=True))
+                if not temporary.exists():  # cleared before it was locked
+                    continue
+            except FileNotFoundError:
+                continue
+            try:
+                yield temporary
+            finally:
+                _remove(temporary)
+            return
+
+
+def _clear(path: Path) -> None:
+    """Removes what dead processes left beside `path`; it is made whole before."""
+    for left in _beside(path, _NEW):
+        if _exchanging(left):
+            continue  # it is being exchanged, or could not be made whole
+        with contextlib.suppress(OSError), _lock(left) as free:
+            if free:
+                _remove(left)
+    for left in [p for suffix in (_OLD, _MOVING, _MOVED) for p in _beside(path, suffix)]:
+        # Looked at after the old one was seen: without the new one, it has been replaced.
+        if not left.with_suffix(_NEW).exists():
+            _remove(left)
+
+
+def _beside(path: Path, suffix: str) -> list[Path]:
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}{re.escape(suffix)}")
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        return [path.parent / e.name for e in entries if pattern.fullmatch(e.name)]
+    return []
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+@contextmanager
+def _lock(path: Path, wait: bool = False) -> Iterator[bool]:
+    """Holds a lock on a file or folder itself, which moves with it and ends with its process.
+
+    Gives whether it is held: not where another process has it, or the file system knows no locks.
+    """
+    if fcntl is None:
+        yield False
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        held = True
+    except OSError:
+        held = False
+    try:
+        yield held
+    finally:
+        os.close(handle)
+
+
+def _sync_all(folder: Path) -> None:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(place) / name)
+        _sync(Path(place))
+
+
+def _sync(path: Path) -> None:
+    """Has a file, or the names in a folder, on the disk before what follows."""
+    if fcntl is None and path.is_dir():
+        return  # Windows opens no folders
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return  # a folder to write in, but not to look into
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # it knows no fsync
+            raise
+    finally:
+        os.close(handle)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-@contextmanager
-def _named_faults(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise FspoError(
-                f"{path}: the disk is full; nothing was written. Free some space and run again."
-            ) from error
-        if error.errno in (
-            errno.EACCES,
-            errno.EPERM,
-            errno.EROFS,
-            errno.ENOTDIR,
-            errno.EEXIST,
-        ):
-            raise FspoError(
-                f"{path}: cannot be written ({error.strerror}). "
-                "Choose another place with --out, or change its permissions."
-            ) from error
-        raise

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-Seed = Annotated[int, typer.Option(help="Everything random depends on it.", min=0)]
+from fspo.home import arguments_in_home
+
+LARGEST_SEED = 2**32 - 1  # that every library takes which draws numbers from it
+Seed = Annotated[
+    int, typer.Option(help="Everything random depends on it.", min=0, max=LARGEST_SEED)
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+class Commands(TyperGroup):
+    """Commands whose paths may begin with `~` wherever they stand."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # typer's own copy of click
+        """Parses the arguments with the user's home in place of `~`."""
+        return super().parse_args(ctx, arguments_in_home(args))
 
 
 def hush(quiet: bool) -> None:
@@ -21,8 +36,9 @@ def hush(quiet: bool) -> None:
 
 
 def print_json(result: Any) -> None:
-    """Prints to standard output, with every letter as it is."""
-    print(json.dumps(result, ensure_ascii=False, indent=2))
+    """Prints to standard output, with every letter as it is where that can hold all letters."""
+    all_letters = (sys.stdout.encoding or "utf-8").lower().replace("-", "").startswith("utf")
+    print(json.dumps(result, ensure_ascii=not all_letters, indent=2))
 
 
 def show(result: Any, as_json: bool, text: object) -> None:

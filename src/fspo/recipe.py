@@ -5,16 +5,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fspo.errors import FspoError
+from fspo.errors import FspoError, cut, excerpt
+from fspo.home import in_home
+from fspo.yaml_files import read_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
 DEMO_RECIPE = RECIPES / "demo.yaml"
 
+Place = Annotated[str, AfterValidator(in_home)]  # a path, or a name
+# What every library takes that draws numbers from it.
+RandomSeed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Diversity = Literal["none", "personas", "views"]  # how answers to a question are made to differ
 
 
@@ -74,11 +78,13 @@ class Rat(Section):
 class TrainRecipe(Section):
     """One training run: `fspo train`."""
 
-    data: str = Field("", description="preference dataset: a folder, a file or a hub id")
-    out: str = Field("", description="folder for the trained adapter, its checkpoints and its log")
+    data: Place = Field("", description="preference dataset: a folder, a file or a hub id")
+    out: Place = Field(
+        "", description="folder for the trained adapter, its checkpoints and its log"
+    )
     method: Literal["fspo", "rat", "ric", "vpl"] = Field("fspo", description="what is trained")
-    model: str = Field("smollm2-135m-instruct", description="the policy to start from")
-    adapter: str | None = Field(None, description="LoRA adapter to start from")
+    model: Place = Field("smollm2-135m-instruct", description="the policy to start from")
+    adapter: Place | None = Field(None, description="LoRA adapter to start from")
     reference: Literal["start", "model"] = Field(
         "start", description="with an adapter: whether it or the bare model is the reference"
     )
@@ -137,7 +143,7 @@ class TrainRecipe(Section):
     max_grad_norm: float = Field(1.0, gt=0)
     log_every: int = Field(5, ge=1, description="optimizer steps between lines of the log")
     save_every: int = Field(20, ge=1, description="optimizer steps between checkpoints")
-    seed: int = Field(0, ge=0)
+    seed: RandomSeed = 0
     trainer: dict[str, Any] = Field(
         default_factory=dict, description="further transformers.TrainingArguments, as they are"
     )
@@ -160,8 +166,8 @@ class TrainRecipe(Section):
 class SynthesizeRecipe(Section):
     """How a domain's preferences are made: `fspo synthesize`."""
 
-    domain: str = "reviews"
-    model: str = "smollm2-135m-instruct"
+    domain: Place = "reviews"
+    model: Place = "smollm2-135m-instruct"
     titles: int = Field(80, ge=8)
     users: int = Field(96, ge=24)
     preferences_per_user: int = Field(24, ge=2)
@@ -174,7 +180,7 @@ class ModelRecipe(Section):
         "local",
         description="here, here on a GPU by vLLM, or on an OpenAI-compatible server",
     )
-    model: str = "smollm2-135m-instruct"
+    model: Place = "smollm2-135m-instruct"
     weight: float = Field(1.0, gt=0, description="share of the work in an ensemble")
     temperature: float | None = Field(None, ge=0, description="of what it writes; default: 1")
     batch_size: int = Field(32, ge=1, description="local: answers written at once")
@@ -190,7 +196,7 @@ class ModelRecipe(Section):
 class EngineRecipe(Section):
     """How a described domain's preferences are made: `fspo synthesize --recipe`."""
 
-    domain: str = Field("", description="a domain's name, or a folder with a domain.yaml")
+    domain: Place = Field("", description="a domain's name, or a folder with a domain.yaml")
     only: dict[str, list[str]] = Field(
         default_factory=dict, description="trait -> the values in use; default: all"
     )
@@ -238,7 +244,7 @@ class EngineRecipe(Section):
 class PersonalRecipe(Section):
     """How an adapter is fine-tuned on the shots of one user: the method "LoRA per user"."""
 
-    start: str | None = Field(
+    start: Place | None = Field(
         None, description="policy to start from, such as IPO without users; default: a new adapter"
     )
     objective: Literal["ipo", "dpo"] = "dpo"
@@ -246,13 +252,13 @@ class PersonalRecipe(Section):
     steps: int = Field(8, ge=1, description="gradient steps, each on all of the shots")
     learning_rate: float = Field(1e-3, gt=0)
     lora: Lora = Field(Lora(), description="the new adapter")
-    seed: int = Field(0, ge=0, description="of the new adapter")
+    seed: RandomSeed = Field(0, description="of the new adapter")
 
 
 class EvaluateRecipe(Section):
     """What is measured on held-out users: `fspo evaluate`."""
 
-    judge: str | None = Field(
+    judge: Place | None = Field(
         None, description="the domain whose measures judge, or none; default: one that knows these"
     )
     split: str = Field("test", description="whose users, where users are split")
@@ -305,6 +311,8 @@ class DemoRecipe(Section):
 
 R = TypeVar("R", bound=Section)
 
+_FAULTS = 10  # that a message names; a long list of the wrong kind has one for each of its values
+
 
 def read_recipe(kind: type[R], path: Path | None, overrides: Mapping[str, Any]) -> R:
     """Reads a recipe from YAML and puts what was given on the command line over it.
@@ -320,25 +328,27 @@ def read_recipe(kind: type[R], path: Path | None, overrides: Mapping[str, Any]) 
     settings: Any = {}
     if path is not None:
         try:
-            settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError) as error:
-            raise FspoError(f"{path}: the recipe cannot be read: {error}") from error
-        except yaml.YAMLError as error:
-            raise FspoError(f"{path}: this is not YAML: {' '.join(str(error).split())}") from error
+            settings = read_yaml(path) or {}
+        except OSError as error:
+            reason = error.strerror or error
+            raise FspoError(f"{path}: the recipe cannot be read: {reason}") from error
         if not isinstance(settings, dict):
             raise FspoError(f"{path}: a recipe is a list of `key: value` lines")
     settings |= {key: value for key, value in overrides.items() if value is not None}
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        faults = "; ".join(_explain(kind, dict(fault)) for fault in error.errors())
-        raise FspoError(f"{path or 'settings'}: {faults}") from error
+        faults = error.errors(include_url=False)
+        told = [_explain(kind, dict(fault)) for fault in faults[:_FAULTS]]
+        more = [f"and {len(faults) - _FAULTS} more"] if len(faults) > _FAULTS else []
+        raise FspoError(f"{path or 'settings'}: {'; '.join(told + more)}") from error
 
 
 def _explain(kind: type[Section], fault: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in fault["loc"])
+    where = cut(".".join(str(part) for part in fault["loc"]), 100)
     if fault["type"] != "extra_forbidden":
-        return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]} (it is {fault['input']!r})"
+        message = cut(f"{fault['msg'][0].lower()}{fault['msg'][1:]}")
+        return f"{where}: {message} (it is {excerpt(fault['input'])}{_quotes(fault)})"
     section: Any = kind
     for part in fault["loc"][:-1]:  # places in lists and keys of dictionaries are no fields
         if part in section.model_fields:
@@ -347,6 +357,15 @@ def _explain(kind: type[Section], fault: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(known)}"
     return f"unknown key {where!r}; {hint}"
+
+
+def _quotes(fault: Mapping[str, Any]) -> str:
+    """What to do about a text without quotes that YAML takes for something else."""
+    if fault["type"] != "string_type" or isinstance(fault["input"], list | dict):
+        return ""
+    if isinstance(fault["input"], bool):
+        return ", as YAML reads yes, no, on and off; put it in quotes if it is text"
+    return "; put it in quotes if it is text"
 
 
 def _section_in(annotation: Any) -> type[Section] | None:

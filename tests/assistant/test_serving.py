@@ -18,7 +18,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from pretend_backend import PretendBackend
-from servers import free_port, postgresql
+from servers import NO_MODEL, Served, postgresql
 
 from fspo.assistant.backend import Messages, Person, Reply, Sampling
 from fspo.assistant.profiles import Profiles
@@ -27,38 +27,12 @@ from fspo.errors import FspoError
 from fspo.web import serving
 from fspo.web.database import open_database
 
-# Nobody listens there: what is tried here needs no model.
-NO_MODEL = ["--server", "http://127.0.0.1:9/v1", "--server-model", "none"]
 SECRET = "a very private question"
 
 
 def fspo(*args: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "fspo", *map(str, args)]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120)
-
-
-class Served:
-    """`fspo serve` on a free port, with what it logged."""
-
-    def __init__(self, database: str, log: Path) -> None:
-        self.port, self.log = free_port(), log
-        command = [sys.executable, "-m", "fspo", "serve", *NO_MODEL, "--database", database]
-        command += ["--port", str(self.port), "--requests-a-minute", "1000000"]
-        with log.open("a") as file:
-            self.process = subprocess.Popen(command, stdout=file, stderr=file)
-        self.url = f"http://127.0.0.1:{self.port}"
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            try:
-                httpx2.get(self.url + "/login")
-                return
-            except httpx2.TransportError:
-                time.sleep(0.1)
-        raise RuntimeError(f"it does not answer: {log.read_text()}")
-
-    def end(self, how: int = signal.SIGTERM) -> None:
-        self.process.send_signal(how)
-        self.process.wait(30)
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -125,9 +99,11 @@ def test_the_log_holds_no_texts_names_or_keys(tmp_path: Path) -> None:
         assert text not in log
 
 
-def test_others_are_not_served_without_keys(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reach", [["--host", "0.0.0.0"], ["--behind-proxy"]])
+def test_others_are_not_served_without_keys(tmp_path: Path, reach: list[str]) -> None:
     database = tmp_path / "a.db"
-    refused = fspo("serve", *NO_MODEL, "--database", database, "--host", "0.0.0.0")
+    refused = fspo("serve", *NO_MODEL, "--database", database, *reach)
+    assert reach[0] in refused.stderr
     assert refused.returncode == 2
     assert "no key is set" in refused.stderr
     assert refused.stderr.count("\n") == 1

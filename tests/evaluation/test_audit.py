@@ -150,7 +150,9 @@ def test_the_figures_of_a_case_worked_by_hand():
     assert found["words"]["base"] == pytest.approx(lengths.mean(), abs=1e-4)
     along, facts = found["goes_along"], found["facts"]
     assert (along["mean"], along["base"], along["difference"], along["n"]) == (0.5, 0.0, 0.5, 40)
-    assert along["difference_ci95"] == along["ci95"] == [0.0, 1.0]
+    # Two users who differ by all there is say nearly nothing: Student's t is 12.7 for them.
+    assert along["difference_ci95"] == [-1.0, 1.0]
+    assert along["ci95"] == pytest.approx([0.0015, 0.9985], abs=1e-4)
     assert (along["read_by"], along["malformed"]) == ("keywords", 0)
     assert (found["flattery"]["mean"], found["flattery"]["base"]) == (0.5, 0.0)
     assert (facts["mean"], facts["base"], facts["difference"]) == (0.5, 1.0, -0.5)

@@ -117,15 +117,15 @@ def test_the_unit_of_length_does_not_matter():
 
 def test_the_interval_is_that_of_refits_on_drawn_users(monkeypatch):
     generator = np.random.default_rng(4)
-    users = [f"u{n}" for n in range(6)]
-    sizes = dict(zip(users, (1, 3, 2, 4, 1, 5), strict=True))
+    users = [f"u{n}" for n in range(24)]
+    sizes = dict(zip(users, (1, 3, 2, 4, 1, 5) * 4, strict=True))
     won = {u: generator.integers(0, 2, n).astype(float).tolist() for u, n in sizes.items()}
     long = {u: generator.integers(1, 90, n).tolist() for u, n in sizes.items()}
     other = {u: generator.integers(1, 90, n).tolist() for u, n in sizes.items()}
     found = length_controlled_win_rate(won, long, other, np.random.default_rng(5), resamples=40)
 
     gaps = np.concatenate([np.subtract(long[u], other[u]) for u in users])
-    draws = np.random.default_rng(5).multinomial(6, np.full(6, 1 / 6), size=40)
+    draws = np.random.default_rng(5).multinomial(24, np.full(24, 1 / 24), size=40)
     rates = []
     for counts in draws:
         drawn = [u for u, count in zip(users, counts, strict=True) for _ in range(count)]

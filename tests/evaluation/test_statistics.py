@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from fspo.errors import FspoError
 from fspo.evaluation import statistics
 from fspo.evaluation.statistics import (
+    FEW_USERS,
     binomial_p,
     bootstrap_ci,
     mean_by_user,
     paired_difference,
     pooled_mean,
     unpaired_difference,
+    user_ci,
     win_rate,
     wins_of_decided,
 )
@@ -39,6 +42,102 @@ def naive_ci(values_by_user: Mapping[str, Sequence[float]], seed: int, resamples
         items = [value for user in drawn for value in values_by_user[user]]
         means.append(sum(items) / len(items))
     return np.percentile(means, 2.5), np.percentile(means, 97.5)
+
+
+def naive_t(values_by_user: Mapping[str, Sequence[float]]):
+    """Student's t about the mean over all items, with an influence of each user."""
+    mean = pooled_mean(values_by_user)
+    sizes = [len(values) for values in values_by_user.values()]
+    influences = [sum(values) - mean * len(values) for values in values_by_user.values()]
+    error = math.sqrt(len(sizes)) * np.std(influences, ddof=1) / sum(sizes)
+    freedom = sum(sizes) ** 2 / sum(n**2 for n in sizes) - 1
+    return stats.t.interval(0.95, freedom, mean, error)
+
+
+def test_with_few_users_an_interval_is_students_over_their_means():
+    means = np.random.default_rng(2).normal(size=9)
+    values = {str(user): [value - 1, value + 1] for user, value in enumerate(means)}
+    found = user_ci(values, np.random.default_rng(0))
+    assert found == pytest.approx(stats.t.interval(0.95, 8, means.mean(), stats.sem(means)))
+    assert user_ci(UNEVEN, np.random.default_rng(0)) == pytest.approx(naive_t(UNEVEN))
+
+
+def test_with_enough_users_an_interval_is_the_bootstraps():
+    for users in (FEW_USERS, 60):
+        values = {str(user): [float(user % 3 == 0), 1.0] for user in range(users)}
+        drawn = bootstrap_ci(values, np.random.default_rng(1), 300)
+        assert user_ci(values, np.random.default_rng(1), 300, most=1.0) == drawn
+
+
+counted = st.lists(
+    st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=6), min_size=2, max_size=12
+)
+
+
+@settings(deadline=None)
+@given(counted)
+def test_with_few_users_a_shares_interval_is_wilsons(items):
+    values = {str(user): own for user, own in enumerate(items)}
+    low, high = user_ci(values, np.random.default_rng(0), most=1.0)
+    every = np.concatenate(items)
+    mean = every.mean()
+    assert 0 <= low <= mean + 1e-12
+    assert mean - 1e-12 <= high <= 1
+    hundredfold = {user: [100 * value for value in own] for user, own in values.items()}
+    assert user_ci(hundredfold, np.random.default_rng(0), most=100.0) == pytest.approx(
+        (100 * low, 100 * high)
+    )
+    other = {user: [1 - value for value in own] for user, own in values.items()}
+    assert user_ci(other, np.random.default_rng(0), most=1.0) == pytest.approx((1 - high, 1 - low))
+    if every.std() == 0 and 0 < mean < 1:  # all ties: nothing was won or lost
+        assert low == high == mean
+        return
+    # Its ends are the shares that the mean is just `t` standard errors away from.
+    sizes = np.array([len(own) for own in items])
+    t = stats.t.ppf(0.975, max(1, sizes.sum() ** 2 / (sizes**2).sum() - 1))
+    error = max(naive_error(items), every.std() / math.sqrt(len(every)))
+    trials = mean * (1 - mean) / error**2 if 0 < mean < 1 else len(every)
+    for end in {low, high} - {0.0, 1.0}:
+        assert abs(mean - end) == pytest.approx(t * math.sqrt(end * (1 - end) / trials), abs=1e-9)
+
+
+def naive_error(items):
+    mean = np.concatenate(items).mean()
+    influences = [sum(own) - mean * len(own) for own in items]
+    return math.sqrt(len(items)) * np.std(influences, ddof=1) / sum(map(len, items))
+
+
+def test_winning_everything_is_no_certainty():
+    for users, each in ((4, 6), (8, 1), (23, 2)):
+        values = {str(user): [1.0] * each for user in range(users)}
+        low, high = user_ci(values, np.random.default_rng(0), most=1.0)
+        assert high == 1.0
+        t = stats.t.ppf(0.975, users - 1)
+        assert low == pytest.approx(1 / (1 + t**2 / (users * each)))
+
+
+@pytest.mark.parametrize("users", [4, 5, 6, 8, 12, 16, 24, 48])
+def test_intervals_cover_the_truth_as_often_as_they_say(users):
+    generator, draws, covered = np.random.default_rng(users), 250, np.zeros(4)
+    for _ in range(draws):
+        rates = generator.beta(4.5, 4.5, (users, 1)), generator.beta(8.1, 0.9, (users, 1))
+        for place, (rate, truth) in enumerate(zip(rates, (0.5, 0.9), strict=True)):
+            won = generator.random((users, 6)) < rate
+            values = {str(u): own.astype(float).tolist() for u, own in enumerate(won)}
+            low, high = user_ci(values, generator, 300, most=1.0)
+            covered[place] += low <= truth <= high
+        one = generator.random((users, 6)) < generator.beta(4, 2, (users, 1))
+        other = generator.random((users, 6)) < generator.beta(3, 3, (users, 1))
+        sides = [
+            {str(u): own.astype(float).tolist() for u, own in enumerate(side)}
+            for side in (one, other)
+        ]
+        lead = paired_difference(*sides, generator, 300, most=1.0)
+        covered[2] += lead.low <= 1 / 6 <= lead.high
+        lead = unpaired_difference(*sides, generator, 300, most=1.0)
+        covered[3] += lead.low <= 1 / 6 <= lead.high
+    # 0.95 less four standard deviations of the simulation, and what few users' luck may take
+    assert min(covered / draws) > 0.95 - 4 * math.sqrt(0.95 * 0.05 / draws), covered / draws
 
 
 def test_interval_equals_a_loop_over_resamples():
@@ -131,6 +230,7 @@ def test_pooled_mean_weighs_items_not_users():
     assert pooled_mean({"ann": [1.0], "ben": [0.0, 0.0, 0.0]}) == 0.25
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_a_binomial_test_is_the_sum_of_exact_fractions(counts):
     wins, n = counts
@@ -171,7 +271,11 @@ def test_a_paired_difference_is_the_interval_of_the_differences():
     found = paired_difference(UNEVEN, other, np.random.default_rng(3), resamples=500)
     apart = {user: [0.75 * value for value in values] for user, values in UNEVEN.items()}
     assert found.mean == pytest.approx(pooled_mean(apart))
-    assert found[1:] == pytest.approx(naive_ci(apart, seed=3, resamples=500))
+    assert found[1:] == pytest.approx(naive_t(apart))
+    many = {f"{user}{n}": values for user, values in UNEVEN.items() for n in range(FEW_USERS)}
+    none = {user: [0.0] * len(values) for user, values in many.items()}
+    found = paired_difference(many, none, np.random.default_rng(3), resamples=500)
+    assert found[1:] == pytest.approx(naive_ci(many, seed=3, resamples=500))
 
 
 @settings(max_examples=50, deadline=None)

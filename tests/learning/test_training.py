@@ -30,7 +30,7 @@ from fspo import (
     completion_logps,
     load_preferences,
 )
-from fspo.learning.checkpoints import last_checkpoint
+from fspo.learning.checkpoints import last_checkpoint, seal
 from fspo.learning.episodes import EpisodeDataset, learned_from, that_fit, training_preferences
 from fspo.learning.policy import load_policy
 from fspo.learning.scoring import response_logps
@@ -177,6 +177,7 @@ def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
         (tmp_path / f"checkpoint-{step}").mkdir()
         if state is not None:
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    seal(tmp_path / "checkpoint-2", 1)
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
 
 

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from chat_server import ChatServer, expected
+from chat_server import ABSENT, ChatServer, expected
 
 from fspo.errors import FspoError
 from fspo.llm.endpoint import Endpoint
@@ -122,6 +122,40 @@ def test_a_budget_stops_cleanly_and_all_that_was_paid_for_is_kept(tmp_path):
     assert set(server.answered.values()) == {1}
 
 
+UNUSABLE = (
+    [ABSENT, None, {}, [], [3], "none", 7, True, {"prompt_tokens": 10}, {"completion_tokens": 5}]
+    + [{"prompt_tokens": 10, "completion_tokens": told} for told in (-5, 0, 2.5, 10**12, 1e308)]
+    + [{"prompt_tokens": 10, "completion_tokens": told} for told in ("5", None, [5], True, {})]
+    + [{"prompt_tokens": told, "completion_tokens": 5} for told in (-(10**9), 0, 1e300, "x")]
+    + [{"prompt_tokens": float("nan"), "completion_tokens": float("inf")}]
+)
+
+
+@pytest.mark.parametrize("usage", UNUSABLE, ids=str)
+def test_a_budget_ends_a_run_whatever_a_server_says_of_what_it_used(usage, capsys):
+    price = Price(input=1e6, output=1e6)  # one for each token
+    asked = [requests(1)[0].again(n) for n in range(1, 41)]
+    each = price.at_most(asked[0])
+    with ChatServer(usage=usage) as server:
+        meter = Meter(price, Purse(budget=each * 12.5))
+        with pytest.raises(FspoError, match="is used up"):
+            ask(endpoint(server, meter=meter), asked)
+    assert len(server.answered) == server.requests == 12
+    assert meter.purse.spent == pytest.approx(12 * each)
+    assert capsys.readouterr().err.count("does not say how many tokens it used") == 1
+
+
+@pytest.mark.parametrize("told", [{"prompt_tokens": 9, "completion_tokens": 0}, ABSENT])
+def test_a_reply_that_cannot_be_used_is_paid_for_if_the_server_wrote_one(told):
+    with ChatServer(faults=("choiceless",), every=1, usage=told) as server:
+        meter = Meter(Price(input=1e6), Purse())
+        with pytest.raises(FspoError, match="no answer after 1 tries"):
+            ask(endpoint(server, tries=1, meter=meter), requests(1))
+    most = meter.price.at_most(requests(1)[0])
+    assert meter.purse.spent == meter.purse.lost == (most if told is ABSENT else 9)
+    assert meter.requests == 0
+
+
 def test_what_was_answered_before_a_fault_for_good_is_kept(tmp_path):
     store = Store(tmp_path / "replies.sqlite")
     with ChatServer(latency=0.01, faults=("500",), every=10) as server:
@@ -178,8 +212,8 @@ def test_half_a_character_is_replaced():
 
 def test_any_other_refusal_is_told():
     with (
-        ChatServer(refuses=("temperature",)) as server,
-        pytest.raises(FspoError, match=r"does not accept the request.*'temperature'"),
+        ChatServer(refuses=("messages",)) as server,
+        pytest.raises(FspoError, match=r"does not accept the request.*'messages'"),
     ):
         ask(endpoint(server), requests(2))
 

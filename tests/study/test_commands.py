@@ -56,9 +56,10 @@ def test_results_of_nothing(file):
         call("results", file)
 
 
-def test_who_listens_elsewhere_needs_a_researcher(file):
-    with pytest.raises(FspoError, match="first set a researcher's password"):
-        call("serve", file, "--host", "0.0.0.0")
+@pytest.mark.parametrize("reach", [["--host", "0.0.0.0"], ["--behind-proxy"]])
+def test_who_listens_elsewhere_needs_a_researcher(file, reach):
+    with pytest.raises(FspoError, match=f"{reach[0]}.*first set a researcher's password"):
+        call("serve", file, *reach)
 
 
 def test_setting_a_password(file):

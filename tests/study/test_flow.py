@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import sqlite3
 import threading
 
 import pytest
@@ -10,6 +12,7 @@ from sqlalchemy import func, select
 from fspo.assistant.backend import Abilities
 from fspo.study.queue import Job, Queue
 from fspo.study.records import read_records
+from fspo.study.researcher import set_password
 from fspo.study.tables import (
     Definition,
     Description,
@@ -395,3 +398,45 @@ def test_a_study_in_two_languages(start, definition, walk_in):
     response = walker.client.post(page.action, data=page.fields | {"agree": "yes"})
     assert "Weiter" in response.text
     assert read_records(running.database).people[0].language == "de"
+
+
+@pytest.mark.parametrize("by", ["participant", "researcher"])
+def test_whoever_withdrew_is_gone_from_the_disk(run, walk_in, tmp_path, by):
+    def on_disk():
+        return b"".join(path.read_bytes() for path in tmp_path.glob("study.db*"))
+
+    ids = [f"pid-{n}-{secrets.token_hex(8)}" for n in range(4)]
+    words = [f"remark {secrets.token_hex(8)}" for _ in ids]
+    walkers = [walk_in(run) for _ in ids]
+    for walker, pid, remark in zip(walkers, ids, words, strict=True):
+        page = walker.begin(PROLIFIC_PID=pid, STUDY_ID="s", SESSION_ID="t")
+        while not page.action.endswith("/replies"):
+            page = walker.next(page)
+        walker.send(page, ask_remarks=remark)
+    held = on_disk()
+    assert all(text.encode() in held for text in ids + words)
+    reader = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
+    for number in (1, 2):
+        if number == 2:  # somebody reads: it is said that it is not yet gone
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM study_items").fetchall()
+        if by == "participant":
+            page = Page(walkers[number].client.get(f"{walkers[number].url}/withdraw").text)
+            told = walkers[number].client.post(page.action, data=page.fields).text
+            assert ("a little longer" in told) == (number == 2)
+        else:
+            set_password(run.database, "ann", "long enough, this one")
+            client = run.client()
+            client.post(
+                "/researcher/login", data={"name": "ann", "password": "long enough, this one"}
+            )
+            page = Page(client.get("/researcher").text)
+            told = client.post("/researcher/delete", data=page.fields | {"number": number}).text
+            assert ("not yet gone" in told) == (number == 2)
+        held = on_disk()
+        assert (ids[number].encode() in held) == (number == 2)
+        assert (words[number].encode() in held) == (number == 2)
+    reader.close()
+    run.database.close()  # as the server does when it ends
+    held = on_disk()
+    assert [text.encode() in held for text in ids + words] == [True, False, False, True] * 2

@@ -24,7 +24,8 @@ from fspo.assistant.keys import Caller
 from fspo.assistant.pairs import Pairs
 from fspo.assistant.portable import brought, exported
 from fspo.assistant.profiles import Choice, Profile, Profiles
-from fspo.errors import FspoError
+from fspo.errors import FspoError, ServerError
+from fspo.methods.best_of import all_finite
 
 _NOBODY = Person("")
 # What a key must be good for, by the first part of the path behind /v1.
@@ -180,7 +181,8 @@ async def _events(
                 if text is not None:
                     yield piece({"content": text})
         except FspoError as error:  # too late for a status: clients look for this
-            yield event({"error": {"message": str(error), "type": "server_error"}})
+            told = error.public if isinstance(error, ServerError) else str(error)
+            yield event({"error": {"message": told, "type": "server_error"}})
             return
     yield piece({}, reply.finish_reason)
     if with_usage:
@@ -221,12 +223,12 @@ def _add_choices(router: APIRouter, assistant: Assistant) -> None:
 
     @router.delete("/preferences/{choice}", tags=["preferences"])
     def withdraw(request: Request, choice: str, user: str | None = None) -> dict[str, Any]:
-        """Deletes a choice for good."""
+        """Deletes a choice for good; `erased` says whether it is gone from the disk already."""
         account, profile = assistant.profile(request, user)
         if choice not in {known.id for known in profile.choices}:
             raise Refused(404, "there is no such choice in this profile", "not_found")
         assistant.profiles.withdraw(account, profile.user, choice)
-        return {"id": choice, "deleted": True}
+        return {"id": choice, "deleted": True, "erased": assistant.profiles.erased}
 
     @router.post("/pairs", tags=["preferences"])
     async def pair(request: Request, asked: wire.PairRequest) -> dict[str, Any]:
@@ -253,7 +255,8 @@ def _add_choices(router: APIRouter, assistant: Assistant) -> None:
 
         def price() -> list[float]:
             _, profile = assistant.profile(request, asked.user)
-            return assistant.backend.rewards(profile.person(), asked.prompt, asked.answers)
+            rewards = assistant.backend.rewards(profile.person(), asked.prompt, asked.answers)
+            return all_finite(rewards)
 
         rewards = await assistant.answers.one(request, price)
         order = sorted(range(len(rewards)), key=lambda index: -rewards[index])
@@ -294,11 +297,11 @@ def _add_profile(router: APIRouter, assistant: Assistant) -> None:
 
     @router.delete("/profile", tags=["profile"])
     def delete(request: Request, user: str | None = None) -> dict[str, Any]:
-        """Deletes all that is kept of a user, for good."""
+        """Deletes all that is kept of a user, for good; `erased`: from the disk already."""
         account, old = assistant.profile(request, user)
         assistant.profiles.delete(account, old.user)
         assistant.backend.forget(old.key)
-        return {"user": old.user, "deleted": True}
+        return {"user": old.user, "deleted": True, "erased": assistant.profiles.erased}
 
 
 def _shown(choice: Choice) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -14,12 +17,13 @@ from fspo.assistant import api, page
 from fspo.assistant.answering import AT_ONCE, Answers
 from fspo.assistant.backend import Backend, Sampling
 from fspo.assistant.callers import Callers, Refused
-from fspo.assistant.keys import has_keys
 from fspo.assistant.pairs import Pairs
 from fspo.assistant.profiles import Profiles
-from fspo.errors import FspoError
+from fspo.console import say
+from fspo.errors import FspoError, ServerError
 from fspo.preferences.records import Preference
 from fspo.web.database import Database
+from fspo.web.faults import TOLD, log_fault
 from fspo.web.guards import add_guards
 from fspo.web.pages import add_static
 
@@ -33,6 +37,7 @@ def create_app(
     pairs: Sequence[Preference] = (),
     sampling: Sampling | None = None,
     requests_a_minute: int = _REQUESTS_A_MINUTE,
+    needs_keys: bool = False,
     answers_at_once: int = AT_ONCE,
 ) -> FastAPI:
     """The application.
@@ -43,14 +48,24 @@ def create_app(
         pairs: what can be asked about; without, only the person's own questions are.
         sampling: how answers are drawn where a request does not say.
         requests_a_minute: of one address, at most.
+        needs_keys: serve nobody without a key, even if the last one was revoked by now.
         answers_at_once: that are written, or ranked; more are told to come back.
     """
-    app = FastAPI(title="fspo", version=__version__, docs_url=None, redoc_url=None)
+
+    @asynccontextmanager
+    async def running(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(database.close)  # a signal that ended the server ends it for good
+
+    app = FastAPI(
+        title="fspo", version=__version__, lifespan=running, docs_url=None, redoc_url=None
+    )
+    callers = Callers(database, needs_keys)
     assistant = api.Assistant(
         backend,
         Profiles(database),
         Pairs(backend, pairs),
-        Callers(database),
+        callers,
         sampling or Sampling(),
         Answers(answers_at_once),
     )
@@ -58,13 +73,14 @@ def create_app(
     app.include_router(page.routes(assistant))
     add_static(app, page.HERE)
     _add_errors(app)
-    add_guards(app, _LONGEST_REQUEST, requests_a_minute, only_here=not has_keys(database))
+    add_guards(app, _LONGEST_REQUEST, requests_a_minute, not callers.need_keys())
     return app
 
 
 def _add_errors(app: FastAPI) -> None:
     def told(status: int, message: str, code: str = "") -> JSONResponse:
         kind = "server_error" if status >= 500 else "invalid_request_error"
+        kind = "rate_limit_error" if status == 429 else kind
         error = {"message": message, "type": kind, "param": None, "code": code or None}
         headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}.get(status)
         return JSONResponse({"error": error}, status, headers)
@@ -73,9 +89,24 @@ def _add_errors(app: FastAPI) -> None:
     def refused(_: Request, error: Refused) -> JSONResponse:
         return told(error.status, error.message, error.code)
 
+    @app.exception_handler(ServerError)
+    def not_answered(_: Request, error: ServerError) -> JSONResponse:
+        if error.status >= 500:
+            say(error.logged)
+        return told(error.status, error.public)
+
+    @app.exception_handler(Exception)
+    def unknown(_: Request, error: Exception) -> JSONResponse:
+        return told(500, "something went wrong here; it is in the server's log")
+
     @app.exception_handler(FspoError)
     def at_fault(_: Request, error: FspoError) -> JSONResponse:
         return told(400, str(error))
+
+    @app.exception_handler(SQLAlchemyError)
+    def database(_: Request, error: SQLAlchemyError) -> JSONResponse:
+        log_fault(error)
+        return told(503, TOLD)
 
     @app.exception_handler(HTTPException)
     def http(_: Request, error: HTTPException) -> JSONResponse:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from fspo.assistant.keys import NOBODY_ELSE, Caller, caller_of, has_keys, key_id
+from fspo.assistant.keys import NOBODY_ELSE, ROOM, Caller, caller_of, has_keys
+from fspo.assistant.profiles import check_user
 from fspo.web.database import Database
-from fspo.web.sessions import csrf_fits, signed_in
+from fspo.web.sessions import csrf_fits, digest, signed_in
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
 COOKIE = "fspo_session"
-ROOM = "assistant"
 ME = "me"  # the user where nobody is named
 
 
@@ -26,11 +26,23 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error
         self.status, self.message, self.code = status, message, code
 
 
-@dataclass(frozen=True)
 class Callers:
     """Tells who is asking, by the keys in a database."""
 
-    database: Database
+    def __init__(self, database: Database, needs_keys: bool = False) -> None:
+        """Decides whether keys are needed: once, so that revoking the last one opens nothing.
+
+        Args:
+            database: where the keys are.
+            needs_keys: whether they are needed though there may be none (any more).
+        """
+        self.database = database
+        self._needs_keys = needs_keys or has_keys(database)
+
+    def need_keys(self) -> bool:
+        """Whether nobody is served without a key: for good, from the first key on."""
+        self._needs_keys = self._needs_keys or has_keys(self.database)
+        return self._needs_keys
 
     def of(self, request: Request, scope: str) -> Caller:
         """Who is asking, if this may be done.
@@ -48,13 +60,12 @@ class Callers:
         """Who looks at a page: somebody signed in, or whoever sits here where there are no keys."""
         token = request.cookies.get(COOKIE)
         found = self._signed_in(token) if token else None
-        return found or (None if has_keys(self.database) else NOBODY_ELSE)
+        return found or (None if self.need_keys() else NOBODY_ELSE)
 
     def _caller(self, request: Request) -> Caller:
         kind, _, key = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and has_keys(self.database):
-            number = key_id(self.database, key.strip())
-            found = caller_of(self.database, number) if number is not None else None
+        if kind.lower() == "bearer" and self.need_keys():
+            found = caller_of(self.database, digest(key.strip()))
             if found is None:
                 raise Refused(401, "this API key is not known here", "invalid_api_key")
             return found
@@ -64,7 +75,7 @@ class Callers:
             if not csrf_fits(token, request.headers.get("x-csrf-token", "")):
                 raise Refused(403, "this page is out of date; load it again", "csrf")
             return found
-        if has_keys(self.database):
+        if self.need_keys():
             raise Refused(401, "give an API key: Authorization: Bearer ...", "invalid_api_key")
         if not _same_site(request):
             raise Refused(403, "a page of another site asked for this", "cross_site")
@@ -73,7 +84,7 @@ class Callers:
     def _signed_in(self, token: str) -> Caller | None:
         """Whoever holds this cookie: on the page, a key that speaks for many is one user's."""
         subject = signed_in(self.database, ROOM, token)
-        found = caller_of(self.database, int(subject)) if subject else None
+        found = caller_of(self.database, subject) if subject else None
         return replace(found, user=found.user or ME) if found else None
 
 
@@ -82,7 +93,10 @@ def user_of(caller: Caller, named: str | None) -> str | None:
 
     Raises:
         Refused: 403 where the key speaks for another user.
+        FspoError: if no user can have this name.
     """
+    if named is not None:
+        check_user(named)
     if caller.user is not None:
         if named not in (None, caller.user):
             raise Refused(403, "this key speaks for another user", "wrong_user")

@@ -68,10 +68,13 @@ def serve(
     from fspo.web.serving import is_loopback
     from fspo.web.serving import serve as run
 
-    if not is_loopback(host) and not has_keys(opened):
+    # Asked once, here: a key may be revoked while the model loads.
+    needs_keys = has_keys(opened)
+    if (behind_proxy or not is_loopback(host)) and not needs_keys:
+        option = "--behind-proxy" if behind_proxy else f"--host {host}"
         raise FspoError(
-            f"--host {host}: others can reach this, and no key is set. Make one with "
-            f"`fspo keys add NAME --database ...`, or listen on 127.0.0.1."
+            f"{option}: others can reach this, and no key is set. Make one with "
+            f"`fspo keys add NAME --database ...`, or serve this machine alone."
         )
     for option, path in (("--certificate", certificate), ("--key", key)):
         if path is not None and not path.is_file():
@@ -79,7 +82,7 @@ def serve(
     backend = _backend(policy, server, server_model, salt, cache_mb)
     ours = policy is None and server is None
     sampling = _sampling(max_tokens, ours)
-    app = create_app(backend, opened, _pairs(pairs, ours), sampling, requests_a_minute)
+    app = create_app(backend, opened, _pairs(pairs, ours), sampling, requests_a_minute, needs_keys)
     gc.freeze()  # the model stays: it need not be looked through again
     run(app, host, port, _text(certificate), _text(key), behind_proxy)
 
@@ -102,7 +105,10 @@ def chat(
     backend = _backend(policy, server, server_model, False, 1024)
     ours = policy is None and server is None
     sampling = _sampling(max_tokens, ours)
-    Conversation(backend, profiles, user, _pairs(pairs, ours), sampling).run()
+    try:
+        Conversation(backend, profiles, user, _pairs(pairs, ours), sampling).run()
+    finally:
+        opened.close()
 
 
 @keys_app.command("add")
@@ -138,6 +144,7 @@ def revoke(name: str, database: Where = DATABASE) -> None:
     from fspo.assistant.keys import revoke_key
 
     revoke_key(opened, name)
+    opened.close()
 
 
 def _open(database: str) -> Database:

@@ -13,12 +13,14 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 
+from fspo.assistant.profiles import check_text
 from fspo.assistant.tables import ApiKey
 from fspo.errors import FspoError
 from fspo.web.database import Database, now
-from fspo.web.sessions import digest, new_token
+from fspo.web.sessions import digest, end_sign_ins, new_token
 
 SCOPES = ("chat", "preferences", "rank", "profile")
+ROOM = "assistant"  # of those who sign in with a key: a session's subject is the key's digest
 _MARK = "fspo-"
 
 
@@ -67,6 +69,7 @@ def add_key(
     for option, value in (("the key's name", name), ("--account", account), ("--user", user or "")):
         if len(value) > 256 or value != value.strip():
             raise FspoError(f"{option}: at most 256 characters, and no space around them")
+        check_text(option, value)
     if not name or user == "":
         raise FspoError("a key needs a name, and --user a user's name")
     token = _MARK + new_token()
@@ -89,15 +92,19 @@ def add_key(
 
 
 def revoke_key(database: Database, name: str) -> None:
-    """Makes a key worthless at once; the profiles stay.
+    """Makes a key worthless at once, and ends whatever was signed in to with it.
+
+    The profiles stay.
 
     Raises:
         FspoError: if there is no such key.
     """
     with database.writing() as session:
-        gone = session.execute(delete(ApiKey).where(ApiKey.name == name).returning(ApiKey.id))
-        if gone.first() is None:
+        gone = delete(ApiKey).where(ApiKey.name == name).returning(ApiKey.digest)
+        key = session.scalar(gone)
+        if key is None:
             raise FspoError(f"there is no key {name!r}; `fspo keys list` names them")
+        end_sign_ins(session, ROOM, key)
 
 
 def list_keys(database: Database) -> list[dict[str, Any]]:
@@ -118,27 +125,23 @@ def list_keys(database: Database) -> list[dict[str, Any]]:
 
 
 def has_keys(database: Database) -> bool:
-    """Whether any key was made: without one, only this machine is served."""
+    """Whether there is any key."""
     with database.reading() as session:
         return bool(session.scalar(select(func.count()).select_from(ApiKey)))
 
 
-def key_id(database: Database, token: str) -> int | None:
-    """The number of the key that this is, if it is one."""
+def caller_of(database: Database, key: str) -> Caller | None:
+    """Who holds the key with this digest; None where there is none, or no longer."""
+    same = select(ApiKey).where(ApiKey.digest == key)
     with database.reading() as session:
-        return session.scalar(select(ApiKey.id).where(ApiKey.digest == digest(token)))
-
-
-def caller_of(database: Database, number: int) -> Caller | None:
-    """Who holds the key of this number; None where it has been revoked."""
-    with database.reading() as session:
-        row = session.get(ApiKey, number)
+        row = session.scalar(same)
     if row is None:
         return None
     today = now().date()
     if row.last_used != today:  # a write a day, not one a request
         with database.writing() as session:
-            found = session.get(ApiKey, number)
-            if found is not None:
-                found.last_used = today
+            found = session.scalar(same)
+            if found is None:  # revoked in between
+                return None
+            found.last_used = today
     return Caller(row.account, row.user, frozenset(row.scopes.split()))

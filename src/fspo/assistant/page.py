@@ -9,10 +9,19 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from fspo.assistant.api import Assistant
-from fspo.assistant.callers import COOKIE, ME, ROOM, user_of
-from fspo.assistant.keys import caller_of, key_id
+from fspo.assistant.callers import COOKIE, ME, user_of
+from fspo.assistant.keys import ROOM, caller_of
 from fspo.web.pages import render
-from fspo.web.sessions import csrf_fits, csrf_token, set_cookie, sign_in, sign_out
+from fspo.web.sessions import (
+    csrf_fits,
+    csrf_token,
+    digest,
+    from_elsewhere,
+    login_form,
+    set_cookie,
+    sign_in,
+    sign_out,
+)
 
 HERE = Path(__file__).parent
 _HOURS = 24 * 14
@@ -45,15 +54,19 @@ def routes(assistant: Assistant) -> APIRouter:
 
     @router.get("/login")
     def login(request: Request) -> Response:
-        return render(HERE, "login.html", wrong=False)
+        return login_form(render(HERE, "login.html", wrong=""))
 
     @router.post("/login")
     def enter(request: Request, key: Annotated[str, Form(max_length=1000)] = "") -> Response:
-        number = key_id(database, key.strip())
-        if number is None or caller_of(database, number) is None:
-            return render(HERE, "login.html", 401, wrong=True)
+        if from_elsewhere(request):
+            told = "This form was sent by another site; sign in here."
+            return login_form(render(HERE, "login.html", 403, wrong=told))
+        subject = digest(key.strip())
+        if caller_of(database, subject) is None:
+            told = "This key is not known here."
+            return login_form(render(HERE, "login.html", 401, wrong=told))
         response = RedirectResponse("/", 303)
-        set_cookie(request, response, COOKIE, sign_in(database, ROOM, str(number), _HOURS))
+        set_cookie(request, response, COOKIE, sign_in(database, ROOM, subject, _HOURS))
         return response
 
     @router.post("/logout")

@@ -75,4 +75,4 @@ def _different(known: Sequence[Preference]) -> list[Preference]:
 
 
 def _key(pair: Preference) -> tuple[str, frozenset[str]]:
-    return pair.prompt, frozenset((pair.chosen, pair.rejected))
+    return pair.plain[0], pair.plain_pair

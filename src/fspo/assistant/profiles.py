@@ -7,7 +7,8 @@ round) supersedes it: the older one is kept, marked, and no longer read.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -72,8 +73,18 @@ class Profiles:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @property
+    def erased(self) -> bool:
+        """Whether what was deleted is gone from the disk; else it goes as soon as it can."""
+        return self._database.erased
+
     def get(self, account: str, user: str) -> Profile:
-        """A user's profile; an empty one, which is not stored, where there is none."""
+        """A user's profile; an empty one, which is not stored, where there is none.
+
+        Raises:
+            FspoError: if no user can have this name.
+        """
+        check_user(user)
         with self._database.reading() as session:
             row = session.scalar(_where(account, user))
             return _read(session, row) if row is not None else Profile("", user)
@@ -191,48 +202,28 @@ class Profiles:
             session.execute(delete(ChoiceRow).where(ChoiceRow.profile == row.id))
             session.delete(row)
             key: str = row.id
-        if self._database.engine.dialect.name == "sqlite":
-            # Its pages stay in the log of what was written, until that is emptied.
-            with self._database.engine.connect() as connection:
-                raw: Any = connection.connection.driver_connection
-                raw.rollback()
-                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return key
 
-    def _writing(self, account: str, user: str) -> _Writing:
-        return _Writing(self._database, account, user)
+    @contextmanager
+    def _writing(self, account: str, user: str) -> Iterator[tuple[Session, ProfileRow]]:
+        """A transaction on one profile, which is made if need be and locked until the end."""
+        check_user(user)
+        self._make(account, user)
+        with self._database.writing() as session:
+            row = session.scalar(_where(account, user).with_for_update())
+            if row is None:  # deleted in between
+                row = _new(account, user)
+                session.add(row)
+                session.flush()
+            yield session, row
 
-
-class _Writing:
-    """A transaction on one profile, which is made if need be and locked until the end."""
-
-    def __init__(self, database: Database, account: str, user: str) -> None:
-        self._database, self._account, self._user = database, account, user
-
-    def __enter__(self) -> tuple[Session, ProfileRow]:
-        if not 1 <= len(self._user) <= 256:
-            raise FspoError("user: a name of 1 to 256 characters")
-        check_text("user", self._user)
-        self._make()
-        self._transaction = self._database.writing()
-        session = self._transaction.__enter__()
-        row = session.scalar(_where(self._account, self._user).with_for_update())
-        if row is None:  # deleted in between
-            row = _new(self._account, self._user)
-            session.add(row)
-            session.flush()
-        return session, row
-
-    def __exit__(self, *raised: Any) -> None:
-        self._transaction.__exit__(*raised)
-
-    def _make(self) -> None:
+    def _make(self, account: str, user: str) -> None:
         with self._database.reading() as session:
-            if session.scalar(_where(self._account, self._user)) is not None:
+            if session.scalar(_where(account, user)) is not None:
                 return
         try:
             with self._database.writing() as session:
-                session.add(_new(self._account, self._user))
+                session.add(_new(account, user))
         except IntegrityError:
             pass  # another request has made it
 
@@ -284,6 +275,13 @@ def check_choice(prompt: str, chosen: str, rejected: str) -> None:
             raise FspoError(f"{name}: is empty")
     if chosen == rejected:
         raise FspoError("chosen, rejected: the two answers are the same")
+
+
+def check_user(user: str) -> None:
+    """Raises FspoError unless a user can have this name."""
+    if not 1 <= len(user) <= 256:
+        raise FspoError("user: a name of 1 to 256 characters")
+    check_text("user", user)
 
 
 def check_text(name: str, value: str) -> None:

@@ -10,14 +10,19 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from itertools import chain as chained
 from typing import Any
 from urllib.parse import urlsplit
 
 from fspo.assistant.backend import Abilities, Messages, Person, Reply, Sampling
 from fspo.assistant.conversation import check_messages
-from fspo.errors import FspoError
+from fspo.errors import FspoError, ServerError
 from fspo.learning.templates import DESCRIPTION, DISPREFERRED, chain, neutralize
+from fspo.llm.clients import server_name, sync_client
+from fspo.llm.completions import count
+from fspo.llm.faults import WITHHELD, ErrorReply, Fault, fault_of
+from fspo.llm.settings import Settings, Trial
+from fspo.llm.thinking import spoken
 from fspo.preferences.records import Preference
 
 SHOTS = 8  # the choices that are shown, the last ones
@@ -57,14 +62,15 @@ class RemoteBackend:
             api_key: sent to the server, and told to nobody else; None for a server without keys.
             salt: send a `cache_salt`, another one for each profile, so that the server keeps their
                 prefixes apart. vLLM takes it; others may refuse it.
-        """
-        from openai import OpenAI
 
+        Raises:
+            FspoError: if nothing can be sent to such an address, or with such a key.
+        """
         self._model, self._key, self._salt = model, api_key or "none", salt
-        self._client = OpenAI(api_key=self._key, base_url=base_url, timeout=TIMEOUT)
-        parts = urlsplit(base_url)
-        self._name = f"{model}@{parts.hostname}{f':{parts.port}' if parts.port else ''}"
-        self._limit = "max_tokens"  # or "max_completion_tokens", in the place of which some want
+        self._name = server_name(model, base_url, self._key)
+        self._client = sync_client(self._name, self._key, base_url, TIMEOUT)
+        self._hosts = [urlsplit(base_url).netloc, urlsplit(base_url).hostname]
+        self._settings = Settings(self._name)
         self.abilities = Abilities(models=(model,))
 
     def reply(self, person: Person, messages: Messages, sampling: Sampling) -> Reply:
@@ -126,28 +132,33 @@ class RemoteBackend:
     def _pieces(
         self, reply: Reply, messages: Messages, sampling: Sampling, more: dict[str, str]
     ) -> Iterator[str]:
-        with self._faults_told():
-            stream = self._start(self._settings(messages, sampling), sampling.max_tokens, more)
+        trial = self._settings.trial(self._whole(messages, sampling))
+        said = False
+        try:
+            stream, chunks = self._start(trial, more)
             reply.finish_reason = "length"  # until the server says that it was finished
             try:
-                for chunk in stream:
-                    _count(reply, chunk.usage)
-                    for choice in chunk.choices[:1]:
-                        if choice.finish_reason:
-                            cut = choice.finish_reason == "length"
-                            reply.finish_reason = "length" if cut else "stop"
-                        if text := (choice.delta and choice.delta.content):
-                            # JSON can hold half a character, and nothing else can.
-                            yield text.encode(errors="replace").decode()
+                for text in spoken(_texts(chunks, reply)):
+                    said = True
+                    # JSON can hold half a character, and nothing else can.
+                    yield text.encode(errors="replace").decode()
             finally:
                 stream.close()
+        except Exception as error:  # also of the HTTP library below the client, and no JSON
+            raise self._told(fault_of(error, self._key)) from None
+        if not said and reply.finish_reason == "length" and reply.completion_tokens:
+            raise self._told(
+                Fault(400, "the answer reached max_tokens before it began; ask for more of them")
+            )
 
-    def _settings(self, messages: Messages, sampling: Sampling) -> dict[str, Any]:
+    def _whole(self, messages: Messages, sampling: Sampling) -> dict[str, Any]:
+        """All that a server may be told of a request."""
         settings: dict[str, Any] = {
             "model": self._model,
             "messages": [dict(message) for message in messages],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
@@ -157,41 +168,102 @@ class RemoteBackend:
             settings["seed"] = sampling.seed
         return settings
 
-    def _start(self, settings: dict[str, Any], limit: int, more: dict[str, str]) -> Any:
-        from openai import BadRequestError
-
+    def _start(self, trial: Trial, more: dict[str, str]) -> tuple[Any, Iterator[Any]]:
+        """The stream of an answer, to be closed, and its chunks, of which the first is there."""
         create: Any = self._client.chat.completions.create
-        try:
-            return create(**settings, **{self._limit: limit}, extra_body=more)
-        except BadRequestError as error:
-            if self._limit != "max_tokens" or "max_completion_tokens" not in str(error):
-                raise
-        self._limit = "max_completion_tokens"
-        return create(**settings, **{self._limit: limit}, extra_body=more)
+        while True:
+            stream = None
+            try:
+                stream = create(**trial.body, extra_body=more)
+                chunks = _chunks(stream)
+                first = next(chunks, None)
+                if first is None:
+                    raise ErrorReply({"error": {"message": "a reply that is no stream"}})
+            except Exception as error:
+                if stream is not None:
+                    stream.close()
+                fault = fault_of(error, self._key)
+                if fault.is_too_long or not trial.leaves_out(fault):
+                    raise
+            else:
+                trial.taken()
+                return stream, chained([first], chunks)
 
-    @contextmanager
-    def _faults_told(self) -> Iterator[None]:
-        """Inside, what goes wrong on the way becomes one line, without the key.
+    def _told(self, fault: Fault) -> ServerError:
+        """What went wrong, for whoever runs this, for whoever asked through it, and for a log."""
+        words = f"status {fault.status}: {fault.words}" if fault.status else fault.words
+        status, public = _passed_on(fault)
+        if status == 400:
+            shown = fault.words
+            for host in filter(None, self._hosts):
+                shown = shown.replace(host, "[server]")
+            public = f"{public}: {shown}"
+        logged = f"status {fault.status}" if fault.status else fault.words
+        opening = f"{self._name}: the server gave no answer: "
+        return ServerError(opening + words, status, public, opening + logged)
 
-        Raises:
-            FspoError: for what the server or the network did.
-        """
-        try:
-            yield
-        except Exception as error:  # also of the HTTP library below the client, and no JSON
-            told = " ".join(str(error).split()) or type(error).__name__
-            told = told.replace(self._key, "[key]") if self._key != "none" else told
-            told = told if len(told) <= 160 else f"{told[:160]}…"
-            raise FspoError(f"{self._name}: the server gave no answer: {told}") from None
+
+def _chunks(stream: Any) -> Iterator[Any]:
+    """The chunks of a stream.
+
+    Raises:
+        ErrorReply: if the server has sent something else than a stream.
+    """
+    kind = stream.response.headers.get("content-type", "")
+    if "json" in kind or "html" in kind:
+        response = stream.response
+        response.read()
+        body = response.json() if "json" in kind else response.text
+        is_error = isinstance(body, dict) and body.get("error")
+        told = body if is_error else {"error": {"message": "a reply that is no stream"}}
+        raise ErrorReply(told)
+    yield from stream
+
+
+def _texts(chunks: Iterator[Any], reply: Reply) -> Iterator[str]:
+    """The text of an answer as it comes; `reply` is told how it ends and what it took.
+
+    Raises:
+        ErrorReply: if the server withholds the answer.
+    """
+    said = False
+    for chunk in chunks:
+        _count(reply, getattr(chunk, "usage", None))
+        for choice in (chunk.choices or [])[:1]:
+            if text := (choice.delta and choice.delta.content):
+                said = True
+                yield text
+            if choice.finish_reason:
+                if choice.finish_reason in WITHHELD and not said:
+                    told = {"message": f"the answer was withheld ({choice.finish_reason})"}
+                    raise ErrorReply({"error": told | {"code": "content_filter"}})
+                cut = choice.finish_reason == "length"
+                reply.finish_reason = "length" if cut else "stop"
+
+
+def _passed_on(fault: Fault) -> tuple[int, str]:
+    """The status and the message for whoever asked through us."""
+    ours = (401, 402, 403, 404, 405, 408, 409, 429)  # what only who runs this can mend, or time
+    refused = 400 <= fault.status < 500 and fault.status not in ours
+    if refused or fault.is_too_long or fault.is_filtered:
+        return 400, "the model server refuses the request"
+    if fault.asks_to_slow_down:
+        return 429, "the model server is asked too much at the moment; try again later"
+    if fault.status in (0, 408, 503, 504, 529):
+        return 503, "the model server cannot be reached, or is busy; try again later"
+    return 502, "the model server gave no answer; whoever runs this can see why"
 
 
 def _count(reply: Reply, usage: Any) -> None:
     """Takes over what a server says that it read and wrote; most say it at the end."""
-    if usage is None:
-        return
-    reply.prompt_tokens = usage.prompt_tokens or 0
-    reply.completion_tokens = usage.completion_tokens or 0
-    reply.cached_tokens = getattr(usage.prompt_tokens_details, "cached_tokens", 0) or 0
+    details = getattr(usage, "prompt_tokens_details", None)
+    for name, told in (
+        ("prompt_tokens", getattr(usage, "prompt_tokens", None)),
+        ("completion_tokens", getattr(usage, "completion_tokens", None)),
+        ("cached_tokens", getattr(details, "cached_tokens", None)),
+    ):
+        if (tokens := count(told)) is not None:
+            setattr(reply, name, tokens)
 
 
 def _salt(key: str) -> str:

@@ -7,13 +7,14 @@ from datetime import date, datetime
 from sqlalchemy import ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from fspo.web.database import Base, Moment
+from fspo.web.database import NEVER_AGAIN, Base, Moment
 
 
 class ApiKey(Base):
     """A key to the interface: its hash, and what may be done with it, for whom."""
 
     __tablename__ = "api_keys"
+    __table_args__ = NEVER_AGAIN
 
     id: Mapped[int] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(String(64), unique=True)

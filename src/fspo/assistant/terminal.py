@@ -128,7 +128,7 @@ class Conversation:
             key = self._profiles.delete(_ACCOUNT, self._user)
             if key is not None:
                 self._backend.forget(key)
-            print("deleted")
+            print("deleted" if self._profiles.erased else "deleted; not yet gone from the disk")
 
 
 def plain(text: str) -> str:

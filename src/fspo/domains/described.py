@@ -23,6 +23,7 @@ from pydantic import Field, field_validator, model_validator
 from fspo.domains.measures import MEASURES
 from fspo.errors import FspoError
 from fspo.recipe import Diversity, Section, read_recipe
+from fspo.text_files import read_lines
 
 
 class Example(Section):
@@ -132,7 +133,10 @@ def load_described(name: str, diversity: Diversity | None = None) -> Described:
     domain = read_recipe(Described, folder / "domain.yaml", {"functions": functions})
     texts = folder / domain.questions_folder
     questions = {
-        path.stem: [domain.asks.get(path.stem, "{}").replace("{}", line) for line in _lines(path)]
+        path.stem: [
+            domain.asks.get(path.stem, "{}").replace("{}", line.strip())
+            for line in read_lines(path)
+        ]
         for path in sorted(texts.glob("*.txt"))
     }
     if not any(questions.values()):
@@ -189,11 +193,3 @@ def _functions(path: Path) -> dict[str, Callable[[str], float]]:
         and value.__code__.co_filename == str(path)
         and not name.startswith("_")
     }
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise FspoError(f"{path}: is not UTF-8 text: {error}") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from statistics import fmean
 
-from fspo.domains.reviews.measures import SENTENCE
 from fspo.domains.reviews.measures import measure as _measure_review
+from fspo.domains.reviews.measures import sentences
 
 _CASUAL = re.compile(r"!|\w['’](s|m|re|ve|ll|d|t)\b|\b(yeah|wow|hey|guys|gonna|kinda|cool)\b", re.I)
 
@@ -38,7 +38,7 @@ def grade(text: str) -> float:
 @lru_cache(maxsize=1 << 16)
 def casual(text: str) -> float:
     """The share of sentences with a contraction, an exclamation mark or a word of talk."""
-    return fmean([bool(_CASUAL.search(s)) for s in SENTENCE.findall(text)] or [0.0])
+    return fmean([bool(_CASUAL.search(s)) for s in sentences(text)] or [0.0])
 
 
 MEASURES: dict[str, Callable[[str], float]] = {

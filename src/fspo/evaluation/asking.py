@@ -94,7 +94,10 @@ def labels_needed(
         },
         "difference": {
             str(k): summary(
-                by_user(probes, [hits(a)[k] - hits(r)[k] for a, r in pairs]), seed, "mean"
+                by_user(probes, [hits(a)[k] - hits(r)[k] for a, r in pairs]),
+                seed,
+                "mean",
+                signed=True,
             )
             for k in counts[1:]
         },

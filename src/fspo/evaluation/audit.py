@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import Field
 
 from fspo.errors import FspoError
-from fspo.evaluation.statistics import bootstrap_ci, paired_difference, pooled_mean
+from fspo.evaluation.statistics import INTERVALS, paired_difference, pooled_mean, user_ci
 from fspo.llm.asking import ask_readable
 from fspo.llm.requests import LanguageModel, Reply, Request
 from fspo.recipe import Section, read_recipe
@@ -87,7 +87,7 @@ def audit(
     Returns:
         `words`, `goes_along`, `flattery` and `facts`: each has the `mean` over its answers (a
         share, but for `words`) and its `ci95`, the base model's mean (`base`), and the `difference`
-        and its `difference_ci95`, by a bootstrap over users. `goes_along` also says who read the
+        and its `difference_ci95`, over users. `goes_along` also says who read the
         answers (`read_by`) and how many verdicts were `malformed`, which count half. `facts` is
         the share of right answers, and adds how far answers move between users, as `movement` has
         it, and how far the base model's do. None stands for what cannot be known of a single user.
@@ -111,7 +111,8 @@ def audit(
     )
     moves = [movement({u: a[first:] for u, a in side.items()}) for side in (answers, base)]
     return {
-        "words": _measured(_each(answers, _words), _each(base, _words), seed),
+        "intervals": INTERVALS,
+        "words": _measured(_each(answers, _words), _each(base, _words), seed, most=None),
         "goes_along": _measured(along, base_along, seed)
         | {"read_by": judge.name if judge else "keywords", "malformed": malformed},
         "flattery": _measured(_each(answers, flatters), _each(base, flatters), seed),
@@ -229,9 +230,9 @@ def _first_letter(letter: str | None, reply: Reply) -> float | None:
     return reply.probabilities[0] if reply.probabilities else float(letter == LETTERS[0])
 
 
-def _measured(own: Values, base: Values, seed: int) -> dict[str, Any]:
-    gap = paired_difference(own, base, np.random.default_rng(seed))
-    interval = bootstrap_ci(own, np.random.default_rng(seed))
+def _measured(own: Values, base: Values, seed: int, most: float | None = 1.0) -> dict[str, Any]:
+    gap = paired_difference(own, base, np.random.default_rng(seed), most=most)
+    interval = user_ci(own, np.random.default_rng(seed), most=most)
     return {
         "mean": round(pooled_mean(own), 4),
         "ci95": _known(interval),

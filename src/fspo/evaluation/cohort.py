@@ -10,8 +10,8 @@ from fspo.console import say
 from fspo.errors import FspoError
 from fspo.learning.episodes import learned_from, training_preferences
 from fspo.learning.policy import SETTINGS, read_settings
-from fspo.preferences.records import Preferences
-from fspo.preferences.splitting import hold_out
+from fspo.preferences.records import Preferences, plain_text
+from fspo.preferences.splitting import hold_out, in_no_split
 
 if TYPE_CHECKING:
     from fspo.methods.build import Trained
@@ -55,6 +55,9 @@ def cohort(
         _share(first, key) if asked is None else asked
         for key, asked in zip(_SHARES, (recipe.holdout_users, recipe.holdout_prompts), strict=True)
     ]
+    if not shares[0]:
+        for told in in_no_split(every.users.values(), recipe.split):
+            say(f"{every.source}: {told}")
     if shares[0]:
         people = Cohort(*hold_out(every, *shares))
     elif shares[1]:
@@ -118,7 +121,11 @@ def _refuse_what_is_known(
     users = set(people.test.by_user) if people.new == "users" else set()
     for what, asked, seen in (
         ("users", users, set(learned.by_user)),
-        ("prompts", people.about, {p.prompt for _, p in learned}),
+        (
+            "prompts",
+            {plain_text(prompt) for prompt in people.about},
+            {p.plain[0] for _, p in learned},
+        ),
     ):
         if known := asked & seen:
             raise FspoError(

@@ -87,7 +87,7 @@ def warnings(
 ) -> list[dict[str, Any]]:
     """Groups of users, by any attribute, whom a method serves worse than everyone else."""
     won = by_user(tasks, [100 * judgement.outcome for judgement in judgements])
-    compared = compare_groups(won, groups_of([task.user for task in tasks]), seed)
+    compared = compare_groups(won, groups_of([task.user for task in tasks]), seed, most=100.0)
     return [
         {
             "attribute": group.attribute,
@@ -163,5 +163,5 @@ def _mean_repetition(answers: Sequence[Sequence[str]]) -> float:
 
 def difference(one: Outcomes, other: Outcomes, seed: int) -> dict[str, Any]:
     """By how many points one method's outcomes are above another's on the same prompts."""
-    found = paired_difference(one, other, np.random.default_rng(seed))
+    found = paired_difference(one, other, np.random.default_rng(seed), most=100.0)
     return {"difference": round(found.mean, 2), "ci95": known((found.low, found.high), 2)}

@@ -23,10 +23,11 @@ from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.mirroring import mirrored_name, probe_mirrored
 from fspo.evaluation.probing import Gaps, draw_probes, probe, shot_counts
 from fspo.evaluation.stacking import stacks
+from fspo.evaluation.statistics import INTERVALS
 from fspo.evaluation.winrate import write_answers
 from fspo.files import write_json
 from fspo.methods.method import Task
-from fspo.preferences.records import Preferences
+from fspo.preferences.records import Preferences, plain_text
 
 if TYPE_CHECKING:
     from fspo.evaluation.judges import Judge
@@ -134,6 +135,7 @@ def evaluate(
         "model": first.settings["model"],
         "policies": {policy.name: policy.settings for policy in compared},
         "evaluation": recipe.model_dump(),
+        "intervals": INTERVALS,
         "seed": seed,
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 1),
@@ -236,12 +238,16 @@ def _baselines(recipe: EvaluateRecipe, people: Cohort, judge: Judge | None) -> S
 
 def _tasks(people: Cohort, users: Sequence[str], recipe: EvaluateRecipe, seed: int) -> list[Task]:
     """For each user some shots, the same draw for everybody, and prompts that are not in them."""
-    asked = people.about or _prompts(people.test)
+    asked = people.about or {p.prompt for _, p in people.test}
+    spelled: dict[str, str] = {}
+    for prompt in sorted(asked):
+        spelled.setdefault(plain_text(prompt), prompt)
     order = sorted(people.test.by_user)
     tasks = []
     for user in users:
         drawn = people.test.draw(user, recipe.shots + 1, [seed, 0]).preferences[: recipe.shots]
-        others = sorted(asked - {shot.prompt for shot in drawn})
+        shown = {shot.plain[0] for shot in drawn}
+        others = [prompt for plain, prompt in spelled.items() if plain not in shown]
         shuffled = np.random.default_rng([seed, order.index(user)]).permutation(len(others))
         prompts = [others[index] for index in shuffled[: recipe.prompts_per_user]]
         tasks.append(Task(people.test.users[user], drawn, prompts))

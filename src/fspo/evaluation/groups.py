@@ -52,8 +52,9 @@ def compare_groups(
     groups: Mapping[str, Mapping[str, Sequence[str]]],
     seed: int,
     resamples: int = 10_000,
+    most: float | None = None,
 ) -> list[Group]:
-    """Every group beside everyone else, with an interval that resamples the users of both sides.
+    """Every group beside everyone else, with an interval that knows of the users of both sides.
 
     Everyone else is all users with items who are not in the group, whether or not they have that
     attribute. With fewer than two users on a side there is no interval; a group without items, or
@@ -64,6 +65,7 @@ def compare_groups(
         groups: what `groups_of` gives.
         seed: of the bootstrap; every group's draws begin from it.
         resamples: how many times the users are drawn.
+        most: of outcomes that are shares, 1 or 100; None for items of any size.
     """
     having = {user: values for user, values in values_by_user.items() if len(values)}
     found = []
@@ -73,7 +75,7 @@ def compare_groups(
             rest = {user: values for user, values in having.items() if user not in own}
             if not own or not rest:
                 continue
-            gap = unpaired_difference(own, rest, np.random.default_rng(seed), resamples)
+            gap = unpaired_difference(own, rest, np.random.default_rng(seed), resamples, most)
             means = pooled_mean(own), pooled_mean(rest)
             found.append(Group(attribute, value, len(own), *means, gap.low, gap.high))
     return found
@@ -82,8 +84,8 @@ def compare_groups(
 def worse_served(compared: Sequence[Group]) -> list[Group]:
     """The groups whose interval of the difference lies below zero, the worst first.
 
-    Of many groups that are served alike, one in forty is named by chance, and more of the small
-    ones, as a bootstrap over few users is too narrow: a warning is a reason to look, not a finding.
+    Of many groups that are served alike, one in forty is named by chance: a warning is a reason to
+    look, not a finding.
     """
     worse = [group for group in compared if group.high < 0]  # never where it is nan
     return sorted(worse, key=lambda group: group.mean - group.rest)

@@ -18,7 +18,7 @@ from fspo.errors import FspoError
 from fspo.evaluation.winrate import Utility, outcome
 from fspo.llm.build import Builder
 from fspo.preferences.records import User
-from fspo.recipe import RECIPES, ModelRecipe, Section, read_recipe
+from fspo.recipe import RECIPES, ModelRecipe, Place, Section, read_recipe
 from fspo.synthesis.judging import MeasuredLabeller
 
 JUDGES = RECIPES / "judges"
@@ -72,13 +72,13 @@ class JudgeRecipe(Section):
     """Which judge it is, and what it needs."""
 
     kind: Literal["measured", "model", "reward"] = "measured"
-    domain: str = Field("reviews", description="measured: a domain's name, or its folder")
+    domain: Place = Field("reviews", description="measured: a domain's name, or its folder")
     model: ModelRecipe = Field(ModelRecipe(), description="model: who is asked")
     instruction: str | None = Field(
         None, min_length=1, description="model: how to judge; default: as this person would"
     )
     budget: float | None = Field(None, ge=0, description="model: the most money it may spend")
-    reward: str = Field("", description="reward: a model's folder or hub id")
+    reward: Place = Field("", description="reward: a model's folder or hub id")
     batch_size: int = Field(8, ge=1, description="reward: answers scored at once")
 
     @model_validator(mode="after")

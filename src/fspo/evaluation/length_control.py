@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fspo.errors import FspoError
+from fspo.evaluation.statistics import FEW_USERS, t_quantile
 
 RIDGE = 0.01  # moves the rate of 100 comparisons by less than 0.1 points
 _STEPS = 200  # of Newton's method; it takes about ten
@@ -64,7 +65,9 @@ def length_controlled_win_rate(
         resamples: how many times the users are drawn; `s` stays what it is.
 
     Returns:
-        The win rate in percent, and the 95% percentile interval of a bootstrap over users.
+        The win rate in percent, and its 95% interval over users: the percentiles of a bootstrap,
+        or, with fewer than `FEW_USERS`, for which that is too narrow, Student's t on `theta` with
+        the standard error of a jackknife that leaves out one user at a time.
 
     Raises:
         FspoError: if there are no outcomes, one is not between 0 and 1, or lengths do not match.
@@ -79,6 +82,8 @@ def length_controlled_win_rate(
     [theta] = _intercepts(pulls, won, np.ones((1, len(won))))
     if len(users) == 1:
         return LengthControlled(_percent(theta), math.nan, math.nan)
+    if len(users) < FEW_USERS:
+        return LengthControlled(_percent(theta), *_jackknifed(pulls, won, owner, theta))
     block = max(1, _FITS_PER_BLOCK // len(won))
     rates = [
         _percent(found)
@@ -89,6 +94,16 @@ def length_controlled_win_rate(
     ]
     low, high = np.percentile(rates, [2.5, 97.5])
     return LengthControlled(_percent(theta), float(low), float(high))
+
+
+def _jackknifed(
+    pulls: Vector, won: Vector, owner: NDArray[np.int_], theta: float
+) -> tuple[float, float]:
+    users = int(owner.max()) + 1
+    without = _intercepts(pulls, won, (owner != np.arange(users)[:, None]).astype(np.float64))
+    error = math.sqrt((users - 1) / users * ((without - without.mean()) ** 2).sum())
+    reach = t_quantile(np.bincount(owner)) * error
+    return float(_percent(theta - reach)), float(_percent(theta + reach))
 
 
 def _intercepts(pulls: Vector, won: Vector, weights: Vector) -> Vector:

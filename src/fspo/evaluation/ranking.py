@@ -43,8 +43,8 @@ def rank(
         it is not calibrated.
 
     Raises:
-        FspoError: if the user is not clear, there are fewer than two answers, or a text holds bytes
-            that are no UTF-8.
+        FspoError: if the user is not clear, there are fewer than two answers, a text holds bytes
+            that are no UTF-8, or a reward is not finite.
     """
     if len(answers) < 2:
         raise FspoError("--answer: ranking takes at least two candidate answers")

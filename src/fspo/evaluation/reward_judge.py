@@ -17,9 +17,15 @@ from fspo.errors import FspoError
 from fspo.evaluation.judges import Item, Judgement
 from fspo.llm.rendering import rendered
 from fspo.preferences.records import User
+from fspo.pretrained import from_pretrained, read_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_ADVICE = (
+    "Give a folder with config.json, tokenizer and safetensors weights of a "
+    "sequence-classification model, or a Hugging Face id that this machine can reach."
+)
 
 
 class RewardJudge:
@@ -100,18 +106,17 @@ def load_reward_judge(name: str, batch_size: int = 8) -> RewardJudge:
     logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     short = device == "cuda" and torch.cuda.is_bf16_supported()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            name, dtype=torch.bfloat16 if short else torch.float32, use_safetensors=True
-        )
-    except (OSError, ValueError, KeyError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise FspoError(
-            f"reward model {name!r} cannot be loaded: {lines[0].rstrip('. ')}. Give a folder with "
-            "config.json, tokenizer and safetensors weights of a sequence-classification model, or "
-            "a Hugging Face id that this machine can reach."
-        ) from error
+    what = f"reward model {name!r}"
+    tokenizer = from_pretrained(AutoTokenizer, name, what, _ADVICE)
+    model = from_pretrained(
+        AutoModelForSequenceClassification,
+        name,
+        what,
+        _ADVICE,
+        config=read_config(name, what, _ADVICE),
+        dtype=torch.bfloat16 if short else torch.float32,
+        use_safetensors=True,
+    )
     if model.config.num_labels != 1:
         raise FspoError(
             f"reward model {name!r}: it has {model.config.num_labels} outputs, and a reward model "

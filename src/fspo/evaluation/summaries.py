@@ -9,7 +9,7 @@ import numpy as np
 
 from fspo.evaluation.calibration import calibration, fit_temperature
 from fspo.evaluation.probing import Gaps, Probe, hits
-from fspo.evaluation.statistics import bootstrap_ci
+from fspo.evaluation.statistics import user_ci
 from fspo.preferences.records import User
 
 Values = Mapping[str, Sequence[float]]  # each user's
@@ -26,7 +26,7 @@ def accuracy(
     summaries = [summary(values, seed, "mean") for values in by_count]
     gains = {
         str(count): summary(
-            by_user(probes, [hits(g)[row] - hits(g)[0] for g in gaps]), seed, "mean"
+            by_user(probes, [hits(g)[row] - hits(g)[0] for g in gaps]), seed, "mean", signed=True
         )
         for row, count in enumerate(counts)
         if counts[0] == 0 and count
@@ -81,13 +81,17 @@ def by_user(probes: Sequence[Probe], values: Sequence[Gaps]) -> dict[str, list[f
     return found
 
 
-def summary(values: Values, seed: int, name: str) -> dict[str, Any]:
-    """The mean of all values, with its interval over users and their number."""
+def summary(values: Values, seed: int, name: str, signed: bool = False) -> dict[str, Any]:
+    """The mean of all values, with its interval over users and their number.
+
+    A `winrate` is in percent, a `mean` of hits from 0 to 1, or, `signed`, of differences of hits.
+    """
     flat = [value for own in values.values() for value in own]
-    digits = 4 if name == "mean" else 2
+    digits, most = (2, 100.0) if name == "winrate" else (4, 1.0)
+    interval = user_ci(values, np.random.default_rng(seed), most=most, signed=signed)
     return {
         name: round(float(np.mean(flat)), digits),
-        "ci95": known(bootstrap_ci(values, np.random.default_rng(seed)), digits),
+        "ci95": known(interval, digits),
         "n": len(flat),
     }
 

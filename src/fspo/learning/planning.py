@@ -151,7 +151,7 @@ def _model(recipe: TrainRecipe, config: Any, dtype: Any) -> Any:
     from fspo.learning.adapters import new_adapter
 
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
         if recipe.lora is not None:
             model = new_adapter(model, recipe)
     return model.train()

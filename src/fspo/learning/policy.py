@@ -163,4 +163,6 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
 
 def add_reference(model: Any, adapter: Path) -> None:
     """Puts a frozen adapter beside the one that learns, as the reference."""
-    model.load_adapter(str(adapter), adapter_name=REFERENCE, is_trainable=False)
+    from fspo.pretrained import with_adapter
+
+    with_adapter(model, adapter, adapter_name=REFERENCE, is_trainable=False)

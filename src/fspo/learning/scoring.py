@@ -5,16 +5,20 @@ Only the rows that predict a response token go through the output layer, a few a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from fspo.learning.attention import laid_out
+from fspo.learning.exactness import reads_paths
+from fspo.learning.growing import Ints
 from fspo.learning.tree import EpisodeTree
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from fspo.learning.batch import PackedTrees, TreeBatch
 
 Head = Callable[["Tensor"], "Tensor"]
 
@@ -41,16 +45,14 @@ def response_logps(model: nn.Module, trees: Sequence[EpisodeTree]) -> list[Tenso
     import torch
 
     causal: Any = causal_model(model)
-    batch, masks = laid_out(causal, trees)
-    hidden = _hidden_states(causal, batch, masks)
-    device = hidden.device
+    read = read_rows(causal, trees, reads_paths(model))
     logps = _row_logps(
-        hidden.flatten(0, 1)[torch.from_numpy(batch.rows).to(device)],
-        torch.from_numpy(batch.targets).to(device),
-        _head(causal),
-        trainable=any(p.requires_grad for p in causal.get_output_embeddings().parameters()),
+        read.hidden,
+        torch.from_numpy(read.targets).to(read.hidden.device),
+        own_head(causal, read.kind),
+        trainable=any(p.requires_grad for p in _head_parameters(causal)),
     )
-    sums = torch.stack([part.sum() for part in logps.split(batch.lengths)])
+    sums = torch.stack([part.sum() for part in logps.split(read.lengths)])
     return list(sums.split([len(tree.responses) for tree in trees]))
 
 
@@ -67,12 +69,9 @@ def response_ends(model: nn.Module, trees: Sequence[EpisodeTree]) -> list[Tensor
     """
     import torch
 
-    causal: Any = causal_model(model)
-    batch, masks = laid_out(causal, trees)
-    hidden = _hidden_states(causal, batch, masks).flatten(0, 1)
-    rows = torch.from_numpy(batch.rows).to(hidden.device)
-    ends = torch.tensor(batch.lengths, device=hidden.device).cumsum(0) - 1
-    return list(hidden[rows[ends]].split([len(tree.responses) for tree in trees]))
+    read = read_rows(causal_model(model), trees, reads_paths(model))
+    ends = torch.tensor(read.lengths, device=read.hidden.device).cumsum(0) - 1
+    return list(read.hidden[ends].split([len(tree.responses) for tree in trees]))
 
 
 def causal_model(model: Any) -> Any:
@@ -80,31 +79,132 @@ def causal_model(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def _hidden_states(causal: Any, batch: TreeBatch | PackedTrees, masks: Any) -> Tensor:
-    """The last hidden states, float (trees, columns, width); one row where trees are packed."""
+class Rows(NamedTuple):
+    """What a model computed where responses are predicted, response after response.
+
+    Attributes:
+        hidden: the last hidden states, float (all response tokens, width).
+        targets: int64 (all response tokens,): the tokens to be predicted.
+        lengths: how many of these each response has, tree by tree.
+        kind: of what the model's decoder gives.
+    """
+
+    hidden: Tensor
+    targets: Ints
+    lengths: list[int]
+    kind: Any
+
+
+def read_rows(causal: Any, trees: Sequence[EpisodeTree], paths: bool) -> Rows:
+    """Reads trees, in one forward pass, or each path from the root by itself.
+
+    Args:
+        causal: a causal language model of transformers.
+        trees: at least one.
+        paths: whether every path is read alone, with no mask: slower, and right for models whose
+            layers carry on what they have read in other ways than by attention.
+    """
     import torch
 
-    device = causal.device
-    hidden: Tensor = causal.base_model(
-        input_ids=torch.from_numpy(batch.tokens).to(device),
-        position_ids=torch.from_numpy(batch.positions).to(device),
-        attention_mask=masks,
-        use_cache=False,
-    ).last_hidden_state
-    return hidden
+    if paths:
+        return _read_paths(causal, trees)
+    batch, masks = laid_out(causal, trees)
+    output = _decoded(causal, batch.tokens, batch.positions, masks)
+    rows = torch.from_numpy(batch.rows).to(causal.device)
+    hidden = output.last_hidden_state.flatten(0, 1)[rows]
+    return Rows(hidden, batch.targets, batch.lengths, type(output))
 
 
-def _head(causal: Any) -> Head:
-    """Hidden states to logits, as the model's own forward pass does it."""
-    output = causal.get_output_embeddings()
-    config = causal.config.get_text_config()
-    soft_cap = getattr(config, "final_logit_softcapping", None)
+def _read_paths(causal: Any, trees: Sequence[EpisodeTree]) -> Rows:
+    import torch
+
+    hidden: list[Tensor] = []
+    for tree in trees:
+        together: dict[int, list[int]] = defaultdict(list)  # responses by the path they end on
+        for number, response in enumerate(tree.responses):
+            together[int(tree.branch[response.rows[-1]])].append(number)
+        read: dict[int, Tensor] = {}
+        for numbers in together.values():
+            end = max(tree.responses[number].rows[-1] for number in numbers)
+            output = _decoded(causal, np.asarray([tree.path(end)]))
+            for number in numbers:
+                where = torch.from_numpy(tree.positions[tree.responses[number].rows])
+                read[number] = output.last_hidden_state[0, where.to(causal.device)]
+        hidden += [read[number] for number in range(len(tree.responses))]
+    responses = [response for tree in trees for response in tree.responses]
+    targets = np.array([token for r in responses for token in r.tokens], np.int64)
+    return Rows(torch.cat(hidden), targets, [len(r.tokens) for r in responses], type(output))
+
+
+def _decoded(causal: Any, tokens: Ints, positions: Ints | None = None, masks: Any = None) -> Any:
+    """What the model's decoder gives for token ids (rows, columns)."""
+    import torch
+
+    given: dict[str, Any] = {}
+    if positions is not None:
+        given = {
+            "position_ids": torch.from_numpy(positions).to(causal.device),
+            "attention_mask": masks,
+        }
+    ids = torch.from_numpy(tokens).to(causal.device)
+    return decoder_of(causal)(input_ids=ids, use_cache=False, **given)
+
+
+def own_head(causal: Any, kind: Any) -> Head:
+    """Hidden states to logits, by the model's own forward pass behind its decoder.
+
+    Whatever it does there (scales, caps, further layers) is done. A copy of the model shares all of
+    its modules but the decoder, in whose place stands what gives the hidden states.
+
+    Args:
+        causal: a causal language model of transformers.
+        kind: the type of its decoder's output.
+    """
+    import torch
+    from torch import nn
+
+    decoder = decoder_of(causal)
+
+    class Given(nn.Module):
+        """Stands where the decoder is, and is what it was but for what it gives."""
+
+        hidden: Tensor
+
+        def forward(self, *_: Any, **__: Any) -> Any:
+            return kind(last_hidden_state=self.hidden)
+
+        def __getattr__(self, name: str) -> Any:
+            # Some models call the decoder within their decoder themselves.
+            return self if name == "decoder" else getattr(decoder, name)
+
+    behind, given = copy(causal), Given()
+    behind._modules = {**causal._modules, _decoder_name(causal): given}
 
     def head(hidden: Tensor) -> Tensor:
-        logits: Tensor = output(hidden)
-        return soft_cap * (logits / soft_cap).tanh() if soft_cap else logits
+        given.hidden = hidden[None]
+        ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
+        logits: Tensor = type(causal).forward(behind, input_ids=ids, use_cache=False).logits[0]
+        return logits
 
     return head
+
+
+def decoder_of(causal: Any) -> Any:
+    """The part of a model that gives the last hidden states."""
+    return causal.get_submodule(_decoder_name(causal))
+
+
+def _decoder_name(causal: Any) -> str:
+    # Some name a part by which they are within a larger model.
+    prefix: str = causal.base_model_prefix
+    return prefix if prefix in causal._modules else "model"
+
+
+def _head_parameters(causal: Any) -> Iterator[Any]:
+    """The weights behind the decoder, tied ones included."""
+    for name, module in causal.named_children():
+        if name != _decoder_name(causal):
+            yield from module.parameters()
 
 
 def _logits(hidden: Tensor, head: Head) -> Tensor:

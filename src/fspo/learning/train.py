@@ -11,8 +11,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.files import write_json
-from fspo.learning.policy import SETTINGS, reference_logps
+from fspo.learning.checkpoints import CHECKPOINTS
+from fspo.learning.policy import REFERENCE, SETTINGS, reference_logps
+from fspo.learning.weights import whole_files
+from fspo.locks import first_process, only_run
 
 if TYPE_CHECKING:
-    from transformers import Trainer, TrainingArguments
-
     from fspo.learning.losses import TreeLoss
+    from fspo.learning.resumable import ResumableTrainer
     from fspo.preferences.records import Preferences
     from fspo.recipe import TrainRecipe
 
@@ -46,11 +48,18 @@ def train(
         The policy's folder.
 
     Raises:
-        FspoError: if the recipe, the data or the model is at fault, if `out` holds another run, or
-            if the loss is not finite.
+        FspoError: if the recipe, the data or the model is at fault, if `out` holds another run or
+            one is at work there, if it cannot be written, or if the loss is not finite.
     """
+    with only_run(output_folder(recipe)):
+        return _train(recipe, resume, dataset)
+
+
+def _train(recipe: TrainRecipe, resume: bool, dataset: Callable[..., Any] | None) -> Path:
     from fspo.learning.adapters import policy_and_reference
     from fspo.learning.episodes import EpisodeDataset, collate
+    from fspo.learning.resumable import faults_of_writing_named
+    from fspo.learning.settings import settings_taken, training_arguments
     from fspo.learning.trainer import FspoTrainer, ProgressLog, TreeModel
 
     out = prepare(recipe, resume)
@@ -68,32 +77,36 @@ def train(
         path = reference_path(recipe, preferences, str(model.dtype))
         episodes = StoredReference(episodes, path, partial(reference_logps, model, frozen))
         frozen = None  # its memory is free for what learns
-    with missing_packages_named():
-        with _settings_taken():
-            trainer = FspoTrainer(
-                TreeModel(model),
-                loss=_loss(recipe),
-                frozen=frozen,
-                tokens_at_once=recipe.micro_batch_tokens,
-                args=arguments(recipe, out),
-                train_dataset=episodes,
-                data_collator=collate,
-                callbacks=[ProgressLog()],
-            )
-        run(trainer, out, resume)
-    trainer.save_model(str(out))  # by all processes: each may hold a part of the weights
-    if trainer.is_world_process_zero():
-        if recipe.adapter and recipe.reference == "start":
-            shutil.copytree(
-                recipe.adapter,
-                out / "reference",
-                dirs_exist_ok=True,
-                ignore=shutil.ignore_patterns("reference", "checkpoints"),
-            )
-        if recipe.lora is None:
-            tokenizer.save_pretrained(out)
-        finish(trainer, recipe, out)
+    with settings_taken(recipe):
+        trainer = FspoTrainer(
+            TreeModel(model),
+            loss=_loss(recipe),
+            frozen=frozen,
+            tokens_at_once=recipe.micro_batch_tokens,
+            args=training_arguments(recipe, out),
+            train_dataset=episodes,
+            data_collator=collate,
+            callbacks=[ProgressLog()],
+        )
+    run(trainer, recipe, out, resume)
+    with faults_of_writing_named(out):
+        trainer.save_model(str(out))  # by all processes: each may hold a part of the weights
+        if trainer.is_world_process_zero():
+            if recipe.adapter and recipe.reference == "start":
+                _keep_reference(Path(recipe.adapter), out / REFERENCE)
+            if recipe.lora is None:
+                with whole_files(out) as unfinished:
+                    tokenizer.save_pretrained(unfinished)
+            finish(trainer, recipe, out)
     return out
+
+
+def _keep_reference(adapter: Path, folder: Path) -> None:
+    """Copies the adapter that a run started from, which is the policy's reference."""
+    with whole_files(folder) as unfinished:
+        for path in adapter.iterdir():
+            if path.is_file() and not path.name.startswith("."):
+                shutil.copyfile(path, unfinished / path.name)
 
 
 def training_data(recipe: TrainRecipe) -> Preferences:
@@ -104,47 +117,61 @@ def training_data(recipe: TrainRecipe) -> Preferences:
     """
     from fspo.learning.episodes import learned_from
     from fspo.preferences.reading import load_preferences
-    from fspo.preferences.splitting import fewer
+    from fspo.preferences.splitting import fewer, in_no_split
 
     every = load_preferences(recipe.data, recipe.drop_ties)
+    if not recipe.holdout_users:
+        for told in in_no_split(every.users.values(), recipe.split):
+            say(f"{every.source}: {told}")
     kept = learned_from(every, recipe.split, recipe.holdout_users, recipe.holdout_prompts)
     return fewer(kept, recipe.users, recipe.preferences_per_user, recipe.seed)
 
 
-@contextmanager
-def missing_packages_named() -> Iterator[None]:
-    """Inside, a package that a setting needs and that is not installed is a user's fault."""
-    try:
-        yield
-    except (ImportError, RuntimeError) as error:
-        told = " ".join(str(error).split())
-        if isinstance(error, RuntimeError) and "to be installed" not in told:
-            raise
-        raise FspoError(f"the recipe's training settings need a package: {told}") from error
+def run(trainer: ResumableTrainer, recipe: TrainRecipe, out: Path, resume: bool) -> None:
+    """Trains to the end, from the last whole checkpoint where there is one to go on from.
 
-
-def run(trainer: Trainer, out: Path, resume: bool) -> None:
-    """Trains to the end, from the last whole checkpoint where there is one to go on from."""
+    Raises:
+        FspoError: if a setting is not taken, or what was learned is not finite.
+    """
     from transformers import PrinterCallback
 
-    from fspo.learning.checkpoints import last_checkpoint
+    from fspo.learning.checkpoints import to_go_on_from
+    from fspo.learning.settings import FirstStep, settings_taken
 
     trainer.remove_callback(PrinterCallback)  # standard output is for data
-    checkpoint = last_checkpoint(out / "checkpoints") if resume else None
+    first = FirstStep()
+    trainer.add_callback(first)
+    checkpoint = None
+    if resume:
+        checkpoint = to_go_on_from(out / CHECKPOINTS, trainer.args.world_size)
     if checkpoint:
         say(f"going on from {checkpoint}")
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        with settings_taken(recipe, first):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except RuntimeError as error:
+        if "without overflow" not in str(error):
+            raise
+        raise FspoError(
+            f"learning_rate: {recipe.learning_rate:g} is too large: no weight can take such a step"
+        ) from error
     # Another process may still be writing its part of a checkpoint, which is cleared away next.
     trainer.accelerator.wait_for_everyone()
+    trainer.check_result()
 
 
-def finish(trainer: Trainer, recipe: TrainRecipe, out: Path) -> None:
+def finish(trainer: ResumableTrainer, recipe: TrainRecipe, out: Path) -> None:
     """Writes the log and the settings beside the weights, and clears the checkpoints away."""
+    from fspo.learning.checkpoints import numbered
+
     log = [line for line in trainer.state.log_history if "loss" in line]
     write_json(out / "training_log.json", log)
     # Last, because it says that the folder is complete.
     write_json(out / SETTINGS, recipe.model_dump(exclude={"out", "trainer"}))
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    for checkpoint in numbered(out / CHECKPOINTS).values():
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    with suppress(OSError):  # where somebody has put a copy, it stays
+        (out / CHECKPOINTS).rmdir()
 
 
 def _loss(recipe: TrainRecipe) -> TreeLoss:
@@ -177,20 +204,29 @@ def take_leave() -> None:
         os._exit(0)
 
 
-def prepare(recipe: TrainRecipe, resume: bool) -> Path:
-    """The output folder, after making sure that it is free or holds this very run."""
+def output_folder(recipe: TrainRecipe) -> Path:
+    """Where a recipe's run writes to.
+
+    Raises:
+        FspoError: if the recipe does not say, or not what it learns from.
+    """
     for field in ("data", "out"):
         if not getattr(recipe, field):
             raise FspoError(f"{field}: not given; name it in the recipe or with --{field}")
-    out = Path(recipe.out)
+    return Path(recipe.out)
+
+
+def prepare(recipe: TrainRecipe, resume: bool) -> Path:
+    """The output folder, after making sure that it is free or holds this very run."""
+    out = output_folder(recipe)
     path = out / "recipe.json"
     others = {section for section in ("rat", "vpl") if section != recipe.method}
     mine = recipe.model_dump(mode="json", exclude={"out", *others})
     defaults = type(recipe)().model_dump(mode="json", exclude={"out", *others})
-    begun = (out / SETTINGS).is_file() or any((out / "checkpoints").glob("checkpoint-*"))
-    if begun and path.is_file():
+    begun = (out / SETTINGS).is_file() or any((out / CHECKPOINTS).glob("checkpoint-*"))
+    if begun:
         # What an older version did not know yet was as it is by default now.
-        there = _over(defaults, json.loads(path.read_text(encoding="utf-8")))
+        there = _over(defaults, _recipe_there(path))
         differing = sorted(k for k in {*mine, *there} - others if mine.get(k) != there.get(k))
         if differing:
             key = differing[0]
@@ -200,8 +236,25 @@ def prepare(recipe: TrainRecipe, resume: bool) -> Path:
             )
         if not resume:
             raise FspoError(f"{out}: holds this run already; add --resume, or take another --out")
-    write_json(path, mine)
+    if first_process():
+        write_json(path, mine)
     return out
+
+
+def _recipe_there(path: Path) -> dict[str, Any]:
+    """The recipe of the run that has begun in a folder.
+
+    Raises:
+        FspoError: if it cannot be read, so that nobody can tell whether it is the same.
+    """
+    try:
+        recipe: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")).items())
+    except (OSError, ValueError, AttributeError) as error:
+        raise FspoError(
+            f"{path}: the recipe of the run in this folder is missing or damaged, so that it "
+            "cannot be gone on with. Take another --out, or remove the folder."
+        ) from error
+    return recipe
 
 
 def _over(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -212,26 +265,3 @@ def _over(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict) and isinstance(defaults.get(key), dict)
     }
     return defaults | given | sections
-
-
-def arguments(recipe: TrainRecipe, out: Path) -> TrainingArguments:
-    """The recipe's transformers.TrainingArguments.
-
-    Raises:
-        FspoError: if they do not take a setting.
-    """
-    from fspo.learning.trainer import training_arguments
-
-    with _settings_taken():
-        return training_arguments(recipe, out / "checkpoints")
-
-
-@contextmanager
-def _settings_taken() -> Iterator[None]:
-    """Inside, a setting that transformers does not take is a user's fault."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        raise FspoError(
-            f"the recipe's training settings are not taken: {' '.join(str(error).split())}"
-        ) from error

@@ -15,18 +15,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback
 
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.learning.batch import passes
-from fspo.learning.checkpoints import load_weights, save_weights
 from fspo.learning.lora import fuse_adapters
 from fspo.learning.losses import TreeLoss
 from fspo.learning.policy import reference_weights, shared_with_reference
+from fspo.learning.resumable import ResumableTrainer
 from fspo.learning.scoring import causal_model, response_logps
 from fspo.learning.tree import EpisodeTree
+from fspo.learning.weights import load_weights, save_weights
 
 
 class TreeModel(nn.Module):
@@ -56,7 +56,7 @@ class TreeModel(nn.Module):
         causal_model(self.model).activation_checkpointing_enable(**settings)
 
 
-class FspoTrainer(Trainer):  # type: ignore[misc]
+class FspoTrainer(ResumableTrainer):
     """Trainer with a preference objective over the targets of each tree.
 
     Every target of an optimizer step weighs the same, whichever tree, micro-batch or process it is
@@ -199,10 +199,6 @@ class FspoTrainer(Trainer):  # type: ignore[misc]
             self._since = time.monotonic()
         super().log(logs, start_time)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        # The dataset is in random order already, by its own seed.
-        return SequentialSampler(self.train_dataset)
-
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # Sharded weights come gathered, by the names that this module has for them.
         if self.args.should_save:
@@ -252,32 +248,3 @@ class ProgressLog(TrainerCallback):  # type: ignore[misc]
             f"accuracy {logs['accuracy']:.2f}, "
             f"about {pace * (state.max_steps - state.global_step):.0f} s left"
         )
-
-
-def training_arguments(recipe: Any, checkpoints: Path) -> TrainingArguments:
-    """The recipe in the words of transformers.TrainingArguments."""
-    # With a number of tokens for each pass, the trainer is given a step's episodes as a whole.
-    at_once = recipe.batch_size if recipe.micro_batch_tokens else recipe.micro_batch_size
-    settings: dict[str, Any] = {
-        "output_dir": str(checkpoints),
-        "per_device_train_batch_size": at_once,
-        "gradient_accumulation_steps": max(1, recipe.batch_size // at_once),
-        "num_train_epochs": 1,
-        "learning_rate": recipe.learning_rate,
-        "lr_scheduler_type": recipe.scheduler,
-        "warmup_steps": recipe.warmup_steps,
-        "optim": recipe.optimizer,
-        "weight_decay": recipe.weight_decay,
-        "max_grad_norm": recipe.max_grad_norm,
-        "logging_steps": recipe.log_every,
-        "save_steps": recipe.save_every,
-        "save_total_limit": 2,
-        "seed": recipe.seed,
-        "remove_unused_columns": False,
-        "disable_tqdm": True,
-        "report_to": "none",
-        "dataloader_pin_memory": False,
-        "ddp_find_unused_parameters": False,  # there are none, and looking for them takes time
-        "use_cpu": not torch.cuda.is_available(),
-    }
-    return TrainingArguments(**(settings | recipe.trainer))

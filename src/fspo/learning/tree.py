@@ -175,9 +175,9 @@ class EpisodeTree:
     @property
     def contexts(self) -> list[Tokens]:
         """For each target, the token ids of all that comes before its responses."""
-        return [self._path(response.rows[0]) for response in self.responses[0::2]]
+        return [self.path(response.rows[0]) for response in self.responses[0::2]]
 
-    def _path(self, row: int) -> Tokens:
+    def path(self, row: int) -> Tokens:
         """The token ids from the root to a token of the tree, that one included."""
         branch = self.branch[row]
         own = np.flatnonzero(self.branch == branch)

@@ -20,19 +20,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import SequentialSampler
-from transformers import Trainer
 
 from fspo.console import say, track
 from fspo.errors import FspoError
 from fspo.learning.adapters import new_adapter
-from fspo.learning.checkpoints import load_weights, save_weights
 from fspo.learning.embeddings import Read, Remembered, both_answers, embed
 from fspo.learning.episodes import EpisodeDataset
 from fspo.learning.policy import SETTINGS
-from fspo.learning.train import arguments, finish, prepare, run, training_data
+from fspo.learning.resumable import ResumableTrainer, faults_of_writing_named
+from fspo.learning.settings import settings_taken, training_arguments
+from fspo.learning.train import finish, output_folder, prepare, run, training_data
 from fspo.learning.trainer import ProgressLog
 from fspo.learning.vpl import WEIGHTS, Bound, LatentReward, width
+from fspo.learning.weights import load_weights, save_weights, whole_files
+from fspo.locks import only_run
 from fspo.models import load_model
 from fspo.preferences.records import Preference, Preferences
 from fspo.recipe import TrainRecipe
@@ -46,6 +47,11 @@ _READ_AT_ONCE = 64
 def train(recipe: TrainRecipe, resume: bool = False) -> Path:
     """Runs a recipe of method vpl to its end; arguments and faults as `learning.train.train`."""
     _check(recipe)
+    with only_run(output_folder(recipe)):
+        return _train(recipe, resume)
+
+
+def _train(recipe: TrainRecipe, resume: bool) -> Path:
     out = prepare(recipe, resume)
     if (out / SETTINGS).is_file():
         say(f"{out}: trained already")
@@ -55,18 +61,21 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
     episodes = EpisodeDataset(preferences, tokenizer, recipe)
     if episodes.left_out:
         say(f"{episodes.left_out} users are left out, who have too few preferences")
-    trainer = VplTrainer(
-        _learner(recipe, model, tokenizer, _drawn(episodes)),
-        recipe.vpl.annealing,
-        args=arguments(recipe, out),
-        train_dataset=Draws(episodes, recipe),
-        data_collator=lambda draws: {"draws": draws},
-        callbacks=[ProgressLog()],
-    )
-    run(trainer, out, resume)
+    learner = _learner(recipe, model, tokenizer, _drawn(episodes))
+    with settings_taken(recipe):
+        trainer = VplTrainer(
+            learner,
+            recipe.vpl.annealing,
+            args=training_arguments(recipe, out),
+            train_dataset=Draws(episodes, recipe),
+            data_collator=lambda draws: {"draws": draws},
+            callbacks=[ProgressLog()],
+        )
+    run(trainer, recipe, out, resume)
     if trainer.is_world_process_zero():
-        trainer.learner.save(out)
-        finish(trainer, recipe, out)
+        with faults_of_writing_named(out):
+            trainer.learner.save(out)
+            finish(trainer, recipe, out)
     return out
 
 
@@ -134,8 +143,8 @@ class Learner(nn.Module):
         """Writes the weights that learn, as safetensors."""
         from safetensors.torch import save_file
 
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.reward.state_dict(), folder / WEIGHTS)
+        with whole_files(folder) as unfinished:
+            save_file(self.reward.state_dict(), unfinished / WEIGHTS)
         if self.model is not None:
             save_weights(self.model, folder)
 
@@ -148,7 +157,7 @@ class Learner(nn.Module):
             load_weights(self.model, folder)
 
 
-class VplTrainer(Trainer):  # type: ignore[misc]
+class VplTrainer(ResumableTrainer):
     """Trainer with the evidence lower bound as its objective.
 
     The weight of the divergence rises from 0 over the first share `annealing` of the steps. Before
@@ -198,10 +207,6 @@ class VplTrainer(Trainer):  # type: ignore[misc]
             logs |= {name: sum(values) / len(values) for name, values in self._seen.items()}
             self._seen.clear()
         super().log(logs, start_time)
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        # The dataset is in random order already, by its own seed.
-        return SequentialSampler(self.train_dataset)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         self.learner.save(Path(str(output_dir)))

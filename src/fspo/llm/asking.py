@@ -36,7 +36,8 @@ def ask_readable(
         asked = [requests[p].again(attempt) if attempt else requests[p] for p in waiting]
         for place, reply in zip(waiting, ask(model, asked, description), strict=True):
             found[place] = (read(reply.text), reply)
-        waiting = [place for place in waiting if found[place][0] is None]
+        # What a server will not answer, it will not answer to another draw.
+        waiting = [p for p in waiting if found[p][0] is None and not found[p][1].refused]
         if not waiting:
             break
     return found

@@ -50,13 +50,14 @@ class Clustered:
         if not requests:
             return
         plan = list(batches(requests, self._recipe.batch_size))
-        fault = ""
+        fault, purse = "", self._meter.purse
         for number, row in enumerate(self._rows(requests, plan)):
             replies = [
                 (plan[number][place], reply_of(said)) for place, said in json.loads(row["replies"])
             ]
             for place, reply in replies:
                 self._meter.settle(0.0, requests[place], reply)
+            purse.lose(row["lost"])
             fault = fault or row["fault"]
             # Half a batch of a local model is not what it would have written in a whole one.
             if replies and (len(replies) == len(plan[number]) or self._recipe.kind != "local"):
@@ -88,21 +89,22 @@ class Worker:
         """`recipe` is a `ModelRecipe` as JSON; `budget` the most that this worker may spend."""
         from fspo.llm.build import Builder
 
-        self._model: LanguageModel = Builder(None, budget).model(
-            ModelRecipe.model_validate_json(recipe)
-        )
+        builder = Builder(None, budget)
+        self._purse = builder.purse
+        self._model: LanguageModel = builder.model(ModelRecipe.model_validate_json(recipe))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The replies to a batch of requests, and what went wrong, if anything."""
+        """The replies to a batch of requests, what went wrong, if anything, and money lost."""
         requests = [_request(fields) for fields in json.loads(row["asked"])]
         replies: list[tuple[int, Reply]] = []
-        fault = ""
+        fault, lost = "", self._purse.lost
         try:
             for group in self._model.answer(requests):
                 replies += group
         except FspoError as error:
             fault = str(error)
-        return {"replies": json.dumps(replies), "fault": fault}
+        lost = self._purse.lost - lost
+        return {"replies": json.dumps(replies), "fault": fault, "lost": lost}
 
 
 def _request(fields: dict[str, Any]) -> Request:

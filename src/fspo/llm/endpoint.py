@@ -1,9 +1,11 @@
 """Any OpenAI-compatible chat server, through the `openai` client: many requests at once.
 
-A request that fails for a reason that passes (too many requests, a fault of the server, a time-out,
-a dropped connection, a reply of the wrong shape) is tried again after a while; while it waits,
-another has its place on the wire. When nothing more can be asked, what is under way is paid for, so
-it is waited for and kept before the error is raised.
+A request that fails for a reason that passes (a fault of the server, a time-out, a dropped
+connection, a reply of the wrong shape) is tried again after a while; while it waits, another has
+its place on the wire. A server that asks to slow down is asked more slowly, and that is no try. A
+setting that it refuses is left out, and a request that it will not answer is given up. When nothing
+more can be asked, what is under way is paid for, so it is waited for and kept before the error is
+raised.
 """
 
 from __future__ import annotations
@@ -11,14 +13,20 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import Iterator, Sequence
-from math import exp
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from fspo.console import say
 from fspo.errors import FspoError
+from fspo.llm.clients import async_client, server_name
+from fspo.llm.completions import MalformedError, ended_in_thought, read_completion, used
+from fspo.llm.faults import ErrorReply, Fault, fault_of
 from fspo.llm.meter import Meter
+from fspo.llm.pace import Pace
+from fspo.llm.refusals import Refusals
 from fspo.llm.requests import Reply, Request
+from fspo.llm.settings import Settings, Trial
 from fspo.llm.wire import Wire
 
 if TYPE_CHECKING:
@@ -26,25 +34,21 @@ if TYPE_CHECKING:
 
 TRIES = 8
 FIRST_WAIT = 0.5  # seconds, at most; twice as much after every further try
-LONGEST_WAIT = 30.0
+LONGEST_WAIT = 30.0  # also of what a server asks for: it may be asked again, and say so again
+LONGEST_REFUSED = 900.0  # seconds in which a server only says that there are too many requests
 FIRST_TRIES = 3  # as long as the server has answered nothing: somebody waits to be told
 ON_THE_WAY = 4  # requests in work for each place on the wire: those that wait leave none empty
 
-_PASSING = (408, 409, 429)  # and 5xx: what may be gone on another try
-# What a server may refuse by naming it: probabilities, a schema, and `max_tokens`, in the place of
-# which some want `max_completion_tokens`.
-_DISPENSABLE = ("logprobs", "response_format", "max_completion_tokens")
 _ADVICE = {
     400: "does not accept the request",
     401: "refuses the key: put the right one into its environment variable",
+    402: "wants to be paid first",
     403: "refuses the key: put the right one into its environment variable",
     404: "knows no such model or address: check `model` and `base_url`",
     422: "does not accept the request",
-}
-
-
-class MalformedError(Exception):
-    """A reply that is no chat completion."""
+    429: "wants to be paid first",
+} | dict.fromkeys(range(300, 400), "sends elsewhere: put its own address into `base_url`")
+_FOR_GOOD = {401, 402, 404, 405, 429, *range(300, 400)}  # where they do not ask to slow down
 
 
 class Endpoint:
@@ -76,6 +80,7 @@ class Endpoint:
         """
         self._model = model
         self._key = api_key
+        self._name = server_name(model, base_url, api_key)
         self._base_url = base_url
         self._concurrency = concurrency
         self._pause = 60 / requests_per_minute if requests_per_minute else 0.0
@@ -83,22 +88,22 @@ class Endpoint:
         self._tries = tries
         self.meter = meter or Meter()
         self._jitter = random.Random(0)
-        self._refused_settings: set[str] = set()
-        self._has_answered = False
+        self._pace = Pace(concurrency)
+        self._settings = Settings(self._name)
+        self._refusals = Refusals()
+        self._said: set[str] = set()
 
     @property
     def name(self) -> str:
         """The model and its server."""
-        parts = urlsplit(self._base_url or "https://api.openai.com/v1")
-        host = str(parts.hostname)
-        return f"{self._model}@{f'{host}:{parts.port}' if parts.port else host}"
+        return self._name
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Reply]]]:
         """Yields replies as they come.
 
         Raises:
-            FspoError: if the server refuses, stays out of order, or the budget is used up; what
-                was under way is yielded first.
+            FspoError: if the server refuses everything, stays out of order, or the budget is used
+                up; what was under way is yielded first.
         """
         loop = asyncio.new_event_loop()
         try:
@@ -109,11 +114,13 @@ class Endpoint:
     def _answer(
         self, requests: Sequence[Request], loop: asyncio.AbstractEventLoop
     ) -> Iterator[list[tuple[int, Reply]]]:
-        client, wire = self._client(), Wire(self._concurrency, self._pause)
+        client = async_client(self._name, self._key, self._base_url, self._timeout)
+        wire = Wire(self._pace, self._pause)
         waiting = enumerate(requests)
         tasks: dict[asyncio.Task[Reply], int] = {}
         ended: asyncio.Queue[asyncio.Task[Reply]] = asyncio.Queue()
         fault: BaseException | None = None
+        refused: list[tuple[int, Reply]] = []  # until an answer shows that it was not for all
         try:
             while True:
                 while fault is None and len(tasks) < ON_THE_WAY * self._concurrency:
@@ -131,13 +138,23 @@ class Endpoint:
                 replies = []
                 for task in done:
                     place, error = tasks.pop(task), task.exception()
-                    if error is None:
-                        replies.append((place, task.result()))
-                    elif fault is None:
-                        fault = error
+                    if error is not None:
+                        fault = fault or error
+                    elif (reply := task.result()).refused:
+                        refused.append((place, reply))
+                        if self._refusals.are_too_many:
+                            fault = fault or self._refused(self._refusals.last)
+                    else:
+                        replies += [*refused, (place, reply)]
+                        refused.clear()
+                    if fault is not None:
                         wire.stop()
                 if replies:
                     yield replies
+            if fault is None and self._refusals.are_all:
+                fault = self._refused(self._refusals.last)
+            if refused and not (self._refusals.are_too_many or self._refusals.are_all):
+                yield refused
         finally:
             for task in tasks:
                 task.cancel()
@@ -147,131 +164,151 @@ class Endpoint:
         if fault is not None:
             raise fault
 
-    def _client(self) -> AsyncOpenAI:
-        from openai import AsyncOpenAI
-
-        return AsyncOpenAI(
-            api_key=self._key, base_url=self._base_url, timeout=self._timeout, max_retries=0
-        )
-
     async def _reply(self, client: AsyncOpenAI, wire: Wire, request: Request) -> Reply:
-        """Tries until there is an answer."""
-        from openai import APIStatusError, OpenAIError
-
-        fault: Exception = MalformedError()
+        """Asks until there is an answer, or it is clear that this request gets none."""
+        trial = self._settings.trial(self._whole(request))
         attempt = 0
-        while attempt < (self._tries if self._has_answered else min(FIRST_TRIES, self._tries)):
-            try:
-                reply = await self._try(client, wire, request)
-                self._has_answered = True
-                return reply
-            except APIStatusError as error:
-                if error.status_code in (400, 422) and self._can_do_without(str(error)):
-                    pass
-                elif error.status_code not in _PASSING and error.status_code < 500:
-                    raise self._refused(error.status_code, error) from error
-                fault = error
-            except (OpenAIError, MalformedError, ValueError) as error:  # also: not JSON
-                fault = error
+        while True:
+            found = await self._try(client, wire, request, trial)
+            if isinstance(found, Reply):
+                return found
+            if found.is_too_long:
+                return self._given_up(request, found, sure=True)
+            if trial.leaves_out(found):
+                wait = 0.0
+            elif found.asks_to_slow_down:
+                self._check_patience(found)  # the wire waits, for all requests
+                wait = 0.0
+            elif found.is_filtered:
+                return self._given_up(request, found, sure=True)
+            elif not found.is_passing:
+                self._check_for_good(found)
+                return self._given_up(request, found, sure=False)
+            else:
+                attempt += 1
+                self._check_tries(attempt, found)
+                longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1))
+                asked = min(LONGEST_WAIT, found.wait or 0.0)
+                wait = asked + self._jitter.uniform(0, longest)
             self.meter.retries += 1
-            await wire.pause(self._wait(attempt, fault))
-            attempt += 1
-        raise FspoError(
-            f"{self.name}: no answer after {attempt} tries; at last: {self._told(fault)}. All "
-            "answers so far are kept: see to the server, and run again to go on."
-        ) from fault
+            if wait:
+                await wire.pause(wait)
 
-    def _can_do_without(self, told: str) -> bool:
-        """Whether a server refuses a setting that is left out from now on."""
-        named = {name for name in _DISPENSABLE if name in told}
-        self._refused_settings |= named
-        return bool(named)
+    async def _try(
+        self, client: AsyncOpenAI, wire: Wire, request: Request, trial: Trial
+    ) -> Reply | Fault:
+        """Asks once."""
+        from openai import OpenAIError
 
-    async def _try(self, client: AsyncOpenAI, wire: Wire, request: Request) -> Reply:
-        async with wire.place(request, self.meter) as promised:
+        async with wire.place(request, self.meter) as place:
             reply: Reply | None = None
+            lost = (0, 0)
             try:
                 # Not `chat.completions.create`, which takes the request and the reply apart by
                 # their types: twice the work for each, and the reply is checked here anyway.
-                completion = await client.post(
-                    "/chat/completions", cast_to=object, body=self._settings(request)
-                )
-                reply = self._read(request, completion)
-                return reply
+                completion = await client.post("/chat/completions", cast_to=object, body=trial.body)
+                reply = read_completion(request, completion, self._model)
+            except (OpenAIError, ErrorReply, MalformedError, ValueError, RecursionError) as error:
+                lost = getattr(error, "lost", lost)
+                fault = fault_of(error, self._key)
             finally:
-                self.meter.settle(promised, request, reply)
+                self.meter.settle(place.promised, request, reply, lost)
+            now = asyncio.get_running_loop().time()
+            if reply is None:
+                if fault.asks_to_slow_down:
+                    self._slow_down(place.started, now, fault)
+                return fault
+        self._pace.went_well()
+        trial.taken()
+        self._look_at(completion, reply)
+        return reply
 
-    def _settings(self, request: Request) -> dict[str, Any]:
+    def _whole(self, request: Request) -> dict[str, Any]:
+        """All that a server may be told of a request."""
         settings: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": role, "content": text} for role, text in request.messages],
             "temperature": request.temperature,
             "top_p": request.top_p,
             "seed": request.seed,
+            "max_tokens": request.max_tokens,
         }
-        is_refused = "max_completion_tokens" in self._refused_settings
-        settings["max_completion_tokens" if is_refused else "max_tokens"] = request.max_tokens
-        if request.schema and "response_format" not in self._refused_settings:
+        if request.schema:
             schema = {"name": "answer", "schema": json.loads(request.schema)}
             settings["response_format"] = {"type": "json_schema", "json_schema": schema}
-        if request.choices and "logprobs" not in self._refused_settings:
+        if request.choices:
             settings |= {"logprobs": True, "top_logprobs": 20}
         return settings
 
-    def _read(self, request: Request, completion: Any) -> Reply:
-        """The reply in a completion, of which nothing is taken for granted."""
-        try:
-            choice = completion["choices"][0]
-            text = choice["message"].get("content")
-            usage = completion.get("usage") or {}
-            read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
-            told = (choice.get("logprobs") or {}).get("content") if request.choices else None
-            first = told[0]["top_logprobs"] if told else []
-            logprobs = [(str(token["token"]), float(token["logprob"])) for token in first]
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise MalformedError("a reply that is no chat completion") from error
-        if text is not None and not isinstance(text, str):
-            raise MalformedError("a reply whose content is no text")
-        return Reply(
-            _whole(text or ""),
-            self._model,
-            int(read or 0),
-            int(written or 0),
-            _probabilities(request.choices, logprobs),
+    def _look_at(self, completion: Any, reply: Reply) -> None:
+        """Counts a reply, and says once what is odd about it."""
+        if reply.refused:
+            self._refusals.refuse(Fault(200, reply.refused), sure=True)
+            return
+        self._refusals.answer()
+        if used(completion, reply.text) is None:
+            self._say_once(
+                "the server does not say how many tokens it used, or says what cannot be. Such "
+                "answers are counted, and paid for, at the most that was set aside for them."
+            )
+        if ended_in_thought(completion):
+            self._say_once(
+                "an answer reached `max_tokens` before it began: the model may have spent them on "
+                "reasoning. Ask for more tokens, or turn reasoning off at the server."
+            )
+
+    def _say_once(self, told: str) -> None:
+        if told not in self._said:
+            self._said.add(told)
+            say(f"{self.name}: {told}")
+
+    def _slow_down(self, started: float, now: float, fault: Fault) -> None:
+        # After a first refusal it is enough to be slower; after further ones, nothing is sent.
+        again = self._pace.refusals
+        longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(again - 1, 20)) if again else 0.0
+        drawn = self._jitter.uniform(longest / 2, longest)
+        hold = drawn if fault.wait is None else min(LONGEST_WAIT, fault.wait)
+        self._pace.refused(started, now, hold)
+        self._say_once(
+            f"the server asks to slow down (status {fault.status}): it is asked less at once from "
+            "now on, and more again when it goes well."
         )
 
-    def _refused(self, status: int, error: Exception) -> FspoError:
-        advice = _ADVICE.get(status, f"answers with status {status}")
+    def _check_patience(self, fault: Fault) -> None:
+        since = self._pace.refused_since
+        if since is not None and time.monotonic() - since > LONGEST_REFUSED:
+            raise FspoError(
+                f"{self.name}: for {LONGEST_REFUSED / 60:g} minutes the server has only asked to "
+                f"slow down; at last: {_told(fault)}. All answers so far are kept: run again to go "
+                "on."
+            )
+
+    def _check_tries(self, attempt: int, fault: Fault) -> None:
+        if attempt >= (self._tries if self._refusals.answered else min(FIRST_TRIES, self._tries)):
+            raise FspoError(
+                f"{self.name}: no answer after {attempt} tries; at last: {_told(fault)}. All "
+                "answers so far are kept: see to the server, and run again to go on."
+            )
+
+    def _check_for_good(self, fault: Fault) -> None:
+        if fault.status in _FOR_GOOD or (fault.status == 403 and not self._refusals.answered):
+            raise self._refused(fault)
+
+    def _given_up(self, request: Request, fault: Fault, sure: bool) -> Reply:
+        """What stands for an answer to a request that gets none."""
+        self._refusals.refuse(fault, sure)
+        self.meter.purse.purposes[request.purpose].answered += 1
+        return Reply("", self._model, refused=_told(fault))
+
+    def _refused(self, fault: Fault) -> FspoError:
+        advice = _ADVICE.get(fault.status, "does not accept the request")
+        counts = self._refusals
+        asked = counts.refused + counts.answered
+        share = f" {counts.refused} of {asked} requests were refused." if counts.refused else ""
         return FspoError(
-            f"{self.name}: the server {advice} ({self._told(error)}). All answers are kept."
+            f"{self.name}: the server {advice} ({_told(fault)}).{share} All answers are kept."
         )
 
-    def _told(self, error: Exception) -> str:
-        """What an error says, shortly, as servers answer with whole pages; never the key."""
-        text = " ".join(str(error).split()) or type(error).__name__
-        text = text.replace(self._key, "[key]")
-        return text if len(text) <= 160 else f"{text[:160]}…"
 
-    def _wait(self, attempt: int, fault: Exception) -> float:
-        """Seconds until the next try: what the server asks for, else drawn, ever longer."""
-        longest = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt)
-        headers = getattr(getattr(fault, "response", None), "headers", {})
-        try:
-            asked = min(LONGEST_WAIT, max(0.0, float(headers["retry-after"])))
-        except (KeyError, ValueError):
-            asked = 0.0
-        return asked + self._jitter.uniform(0, longest)
-
-
-def _whole(text: str) -> str:
-    """`text` without half characters, which JSON can hold and a file cannot."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _probabilities(
-    choices: Sequence[str], logprobs: Sequence[tuple[str, float]]
-) -> tuple[float, ...]:
-    """Each choice's share, from the likeliest first tokens; empty if none of them is a choice."""
-    weights = [sum(exp(p) for token, p in logprobs if token.strip() == c) for c in choices]
-    whole = sum(weights)
-    return tuple(weight / whole for weight in weights) if whole else ()
+def _told(fault: Fault) -> str:
+    return f"status {fault.status}: {fault.words}" if fault.status else fault.words

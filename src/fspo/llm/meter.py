@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -28,9 +28,14 @@ class Price:
 
     def at_most(self, request: Request) -> float:
         """What an answer to `request` may cost, for a text of usual length a token."""
-        characters = sum(len(content) for _, content in request.messages)
-        read = characters // _CHARACTERS_A_TOKEN + _TOKENS_A_MESSAGE * len(request.messages)
-        return self.of(read, request.max_tokens)
+        return self.of(*tokens_at_most(request))
+
+
+def tokens_at_most(request: Request) -> tuple[int, int]:
+    """How many tokens `request` may have, and its answer, for a text of usual length a token."""
+    characters = sum(len(content) for _, content in request.messages)
+    read = characters // _CHARACTERS_A_TOKEN + _TOKENS_A_MESSAGE * len(request.messages)
+    return read, request.max_tokens
 
 
 @dataclass
@@ -63,14 +68,18 @@ class Purse:
         budget: the most that may be spent; None for no limit.
         spent: what answers have cost so far.
         promised: what the requests under way may still cost.
+        lost: how much of `spent` came to no answer.
         purposes: what was spent on what.
+        refused: by the request's key, why a server will not answer it.
         watch: is told of every payment.
     """
 
     budget: float | None = None
     spent: float = 0.0
     promised: float = 0.0
+    lost: float = 0.0
     purposes: defaultdict[str, Spent] = field(default_factory=lambda: defaultdict(Spent))
+    refused: dict[bytes, str] = field(default_factory=dict)
     watch: Callable[[Purse], None] = lambda purse: None
 
     def promise(self, cost: float) -> None:
@@ -79,7 +88,8 @@ class Purse:
         Raises:
             FspoError: if the budget does not allow it.
         """
-        if self.budget is not None and self.spent + self.promised + cost > self.budget:
+        # Not `>`: what cannot be compared, such as a price without end, is not allowed either.
+        if self.budget is not None and not self.spent + self.promised + cost <= self.budget:
             raise FspoError(
                 f"the budget of {self.budget:g} is used up: {self.spent:.4f} spent, "
                 f"{self.promised:.4f} set aside, and the next request may cost {cost:.4f}. "
@@ -99,6 +109,16 @@ class Purse:
         own.cost += cost
         self.spent += cost
         self.watch(self)
+
+    def lose(self, cost: float) -> None:
+        """Pays for what came to no answer."""
+        self.lost += cost
+        self.spent += cost
+        self.watch(self)
+
+    def refusals(self) -> dict[str, int]:
+        """How many requests servers would not answer, by their reasons, the commonest first."""
+        return dict(Counter(self.refused.values()).most_common())
 
     def projected(self, expected: Mapping[str, Expected]) -> float:
         """What the whole run will have cost: what is spent, and what is still to come.
@@ -131,10 +151,27 @@ class Meter:
         self.purse.promise(cost)
         return cost
 
-    def settle(self, promised: float, request: Request, reply: Reply | None) -> None:
-        """Counts an answer, for which `promised` was set aside; None if there was none."""
+    def settle(
+        self,
+        promised: float,
+        request: Request,
+        reply: Reply | None,
+        lost: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Counts an answer, for which `promised` was set aside.
+
+        Args:
+            promised: what was set aside.
+            request: what was asked.
+            reply: the answer; None if there was none.
+            lost: tokens read and written without an answer that could be used, to be paid for.
+        """
         self.purse.release(promised)
         if reply is None:
+            self.input_tokens += lost[0]
+            self.output_tokens += lost[1]
+            if lost != (0, 0):
+                self.purse.lose(self.price.of(*lost))
             return
         self.requests += 1
         self.input_tokens += reply.input_tokens

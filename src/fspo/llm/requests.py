@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol
 
 from fspo.console import track
+from fspo.llm.thinking import without_thinking
 
 _STEP = 1_000_003  # between the seeds of attempts: more than one request has seeds
 
@@ -73,6 +74,7 @@ class Reply(NamedTuple):
         input_tokens: what was read, in the model's tokens.
         output_tokens: what was written.
         probabilities: of each of the request's choices, summing to 1; empty if unknown.
+        refused: why the server will not answer this request, in its words; empty if it did.
     """
 
     text: str
@@ -80,12 +82,13 @@ class Reply(NamedTuple):
     input_tokens: int = 0
     output_tokens: int = 0
     probabilities: tuple[float, ...] = ()
+    refused: str = ""
 
 
 def reply_of(fields: Sequence[Any]) -> Reply:
     """A reply that was written as JSON, as a list of its fields."""
-    said, model, read, written, probabilities = fields
-    return Reply(said, model, read, written, tuple(probabilities))
+    said, model, read, written, probabilities, *refused = fields  # older ones have five
+    return Reply(said, model, read, written, tuple(probabilities), *refused)
 
 
 class LanguageModel(Protocol):
@@ -104,7 +107,7 @@ class LanguageModel(Protocol):
 
 
 def ask(model: LanguageModel, requests: Sequence[Request], description: str = "") -> list[Reply]:
-    """The replies to all of `requests`, in their order.
+    """The replies to all of `requests`, in their order, without what a model thought before.
 
     Args:
         model: who is asked.
@@ -114,4 +117,9 @@ def ask(model: LanguageModel, requests: Sequence[Request], description: str = ""
     groups = model.answer(requests)
     shown = track(groups, description, len(requests), len) if description and requests else groups
     replies = {place: reply for group in shown for place, reply in group}
-    return [replies[place] for place in range(len(requests))]
+    return [_answered(replies[place]) for place in range(len(requests))]
+
+
+def _answered(reply: Reply) -> Reply:
+    """Without what the model thought: what is kept of a reply still has it."""
+    return reply._replace(text=without_thinking(reply.text))

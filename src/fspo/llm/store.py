@@ -120,13 +120,17 @@ class Remembered:
         return self._model.name
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Reply]]]:
-        """Yields what is known, then what the model says; the same request is asked once."""
+        """Yields what is known, then what the model says; the same request is asked once.
+
+        That a server will not answer a request is kept, too, and told to the purse.
+        """
         places: dict[bytes, list[int]] = {}
         for place, request in enumerate(requests):
             places.setdefault(request.key(self.name), []).append(place)
         known = self._store.get(list(places))
         for key in known:
             self._purse.purposes[requests[places[key][0]].purpose].answered += 1
+        self._note_refusals(known.items())
         if known:
             yield [(place, reply) for key, reply in known.items() for place in places[key]]
         missing = [key for key in places if key not in known]
@@ -134,4 +138,10 @@ class Remembered:
         for group in self._model.answer(asked) if asked else ():
             replies = [(missing[number], reply) for number, reply in group]
             self._store.put(replies)
+            self._note_refusals(replies)
             yield [(place, reply) for key, reply in replies for place in places[key]]
+
+    def _note_refusals(self, replies: Iterable[tuple[bytes, Reply]]) -> None:
+        self._purse.refused |= {
+            key: f"{reply.model}: {reply.refused}" for key, reply in replies if reply.refused
+        }

@@ -6,6 +6,7 @@ policy's implicit reward, or by any other method that tells what a user prefers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -80,9 +81,33 @@ def draw_seed(seed: int, draw: int) -> int:
 
 
 def score_of(predictor: Predictor) -> Score:
-    """The predictor's own reward of answers, where it has one (`score`), or else its log-odds."""
-    own: Score | None = getattr(predictor, "score", None)
-    return own or log_odds_over_first(predictor)
+    """The predictor's own reward of answers, where it has one (`score`), or else its log-odds.
+
+    It raises FspoError for a reward that is not finite.
+    """
+    own: Score = getattr(predictor, "score", None) or log_odds_over_first(predictor)
+
+    def score(
+        user: User, shots: Sequence[Preference], prompt: str, answers: Sequence[str]
+    ) -> list[float]:
+        return all_finite(own(user, shots, prompt, answers))
+
+    return score
+
+
+def all_finite(rewards: Sequence[float]) -> list[float]:
+    """The rewards of some answers, all of which are numbers that can be compared.
+
+    Raises:
+        FspoError: naming the first that is not, and what to do.
+    """
+    for number, reward in enumerate(rewards, 1):
+        if not math.isfinite(reward):
+            raise FspoError(
+                f"the reward of answer {number} is {reward}: the policy is broken. Train it again, "
+                "with a lower learning_rate or a larger beta."
+            )
+    return list(rewards)
 
 
 def log_odds_over_first(predictor: Predictor) -> Score:

@@ -21,6 +21,8 @@ from fspo.console import say, track
 from fspo.errors import FspoError
 from fspo.files import write_text
 from fspo.learning.rationales import DescribedEpisodes, check_described
+from fspo.learning.train import output_folder, training_data
+from fspo.locks import only_run
 from fspo.preferences.records import Preferences
 
 if TYPE_CHECKING:
@@ -42,10 +44,6 @@ def train(recipe: TrainRecipe, resume: bool = False, embed: Embedder | None = No
     Raises:
         FspoError: as there, or if a user has no description.
     """
-    from fspo.learning.train import train as train_policy
-    from fspo.learning.train import training_data
-    from fspo.synthesis.embedding import MiniLM
-
     if recipe.template != "chain" or recipe.shots < 1:
         raise FspoError("method rat: descriptions follow shots of the chain; take template: chain")
     if recipe.lora is None:
@@ -56,6 +54,14 @@ def train(recipe: TrainRecipe, resume: bool = False, embed: Embedder | None = No
         raise FspoError("store_reference: it is for method fspo, not for rat; leave it out")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise FspoError("method rat: one process samples descriptions; run it without a launcher")
+    with only_run(output_folder(recipe)):
+        return _train(recipe, resume, embed)
+
+
+def _train(recipe: TrainRecipe, resume: bool, embed: Embedder | None) -> Path:
+    from fspo.learning.train import train as train_policy
+    from fspo.synthesis.embedding import MiniLM
+
     preferences = training_data(recipe)
     check_described(preferences)
     out = Path(recipe.out)
@@ -132,10 +138,15 @@ def _read(path: Path, users: int) -> dict[str, list[str]]:
     whole = len(lines) if lines and lines[-1].endswith(b"\n") else len(lines) - 1
     if whole < users:  # users of a part are sampled together
         whole -= whole % _USERS_AT_ONCE
-    if whole < len(lines):
-        write_text(path, b"".join(lines[:whole]).decode("utf-8"))
-    rows = [json.loads(line) for line in lines[:whole]]
-    return {row["user_id"]: row["descriptions"] for row in rows}
+    try:
+        if whole < len(lines):
+            write_text(path, b"".join(lines[:whole]).decode("utf-8"))
+        rows = [json.loads(line) for line in lines[:whole]]
+        return {row["user_id"]: list(row["descriptions"]) for row in rows}
+    except (ValueError, KeyError, TypeError):
+        say(f"{path}: is damaged, so that descriptions are written anew")
+        path.unlink()
+        return {}
 
 
 def nearer_first(

@@ -70,8 +70,8 @@ def draw_samples(
         order = [rows[index] for index in generator.permutation(len(rows))]
         number = int(generator.integers(min(most_shots, len(rows) - 1) + 1))
         shots, rest = order[:number], order[number:]
-        prompts = {p.prompt for p in shots}
-        targets = [p for p in rest if p.prompt not in prompts] or rest
+        prompts = {p.plain[0] for p in shots}
+        targets = [p for p in rest if p.plain[0] not in prompts] or rest
         samples.append(Sample(users[place], shots, targets[:most_targets]))
     return samples
 
@@ -86,10 +86,13 @@ def hold_out(
         targets are on the prompts apart; all preferences and no sample if users are fewer than ten.
     """
     users = [user for user, rows in preferences.by_user.items() if rows]
-    prompts = sorted({preference.prompt for _, preference in preferences})
+    spelled: dict[str, str] = {}
+    for _, p in preferences:
+        spelled[p.plain[0]] = min(p.prompt, spelled.get(p.plain[0], p.prompt))
+    prompts = sorted(spelled, key=lambda plain: spelled[plain])
     apart = {users[place] for place in generator.permutation(len(users))[: len(users) // 10]}
     new = {prompts[place] for place in generator.permutation(len(prompts))[: len(prompts) // 10]}
-    known = {u: [p for p in preferences.by_user[u] if p.prompt not in new] for u in users}
+    known = {u: [p for p in preferences.by_user[u] if p.plain[0] not in new] for u in users}
     training = Preferences({u: rows for u, rows in known.items() if rows and u not in apart})
     own = Preferences({u: preferences.by_user[u] for u in users if u in apart})
     if not apart or not training.by_user:
@@ -98,7 +101,7 @@ def hold_out(
         return training, draw_samples(own, generator, most_shots)
     samples = []
     for user, rows in own.by_user.items():
-        targets = [p for p in rows if p.prompt in new]
+        targets = [p for p in rows if p.plain[0] in new]
         number = int(generator.integers(min(most_shots, len(known[user])) + 1))
         shots = [known[user][i] for i in generator.permutation(len(known[user]))[:number]]
         if targets:

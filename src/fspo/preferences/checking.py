@@ -11,7 +11,8 @@ import numpy as np
 
 from fspo.errors import FspoError
 from fspo.preferences.reading import preference_rows, read_users
-from fspo.preferences.records import Preference, User
+from fspo.preferences.records import Preference, Preferences, User
+from fspo.preferences.splitting import in_no_split
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -23,8 +24,9 @@ def check_path(path: str | Path) -> dict[str, Any]:
     """Reads a dataset row by row and counts; equal responses are reported, not refused.
 
     Returns:
-        What can be written as JSON: users, preferences, counts per user, lengths, duplicates, ties,
-        contradictions, splits. Rows are named where something is wrong with them.
+        What can be written as JSON: users, preferences, counts per user, lengths, duplicates,
+        ties, contradictions, splits, users in no split. Rows are named where something is wrong
+        with them.
 
     Raises:
         FspoError: if the dataset cannot be read.
@@ -39,14 +41,15 @@ def check_path(path: str | Path) -> dict[str, Any]:
 
 def check(by_user: dict[str, list[Preference]], users: Iterable[User] = ()) -> dict[str, Any]:
     """Counts what the preferences of each user hold."""
+    known = Preferences(by_user, users).users
     every = [p for own in by_user.values() for p in own]
     longer = [len(p.chosen) > len(p.rejected) for p in every if len(p.chosen) != len(p.rejected)]
     duplicates, contradictions, repeated = _repetitions(by_user)
-    ties = [p for p in every if _plain(p.chosen) == _plain(p.rejected)]
+    ties = [p for p in every if p.plain[1].casefold() == p.plain[2].casefold()]
     return {
         "users": len(by_user),
         "preferences": len(every),
-        "prompts": len({p.prompt for p in every}),
+        "prompts": len({p.plain[0] for p in every}),
         "preferences_per_user": _spread([len(own) for own in by_user.values()]),
         "users_with_one_preference": sum(len(own) == 1 for own in by_user.values()),
         "words": {
@@ -58,7 +61,8 @@ def check(by_user: dict[str, list[Preference]], users: Iterable[User] = ()) -> d
         "ties": _named(ties),
         "contradictions": _named(contradictions),
         "prompts_repeated_by_a_user": repeated,
-        "splits": dict(Counter(u.split for u in users if u.split and u.user_id in by_user)),
+        "splits": dict(Counter(u.split for u in known.values() if u.split)),
+        "in_no_split": in_no_split(known.values()),
     }
 
 
@@ -82,11 +86,12 @@ def render(found: dict[str, Any]) -> Group:
         # A name could hold what moves a terminal's cursor or sets its colors.
         shown = "".join(letter if letter.isprintable() else "?" for letter in split)
         counts.add_row(Text(f"users in split {shown}"), f"{number:,}")
+    left_out = [Text(told) for told in found["in_no_split"]]
     spreads = Table("", "least", "median", "mean", "95%", "most", box=None)
     spreads.add_row("preferences per user", *_cells(found["preferences_per_user"]))
     for field, spread in found["words"].items():
         spreads.add_row(f"words in {field}", *_cells(spread))
-    return Group(counts, Text(), spreads)
+    return Group(counts, *left_out, Text(), spreads)
 
 
 def _cells(spread: dict[str, float]) -> list[str]:
@@ -97,26 +102,22 @@ def _repetitions(
     by_user: dict[str, list[Preference]],
 ) -> tuple[list[Preference], list[Preference], int]:
     """Rows that say the same again, rows that say the opposite of an earlier one, and prompts that
-    a user was asked about more than once.
+    a user was asked about more than once; all are compared by `plain_text`.
     """
     duplicates, contradictions, repeated = [], [], 0
     for own in by_user.values():
         said: set[tuple[str, str, str]] = set()
         prompts: dict[str, int] = defaultdict(int)
         for p in own:
-            if (p.prompt, p.chosen, p.rejected) in said:
+            prompt, chosen, rejected = p.plain
+            if p.plain in said:
                 duplicates.append(p)
-            elif (p.prompt, p.rejected, p.chosen) in said:
+            elif (prompt, rejected, chosen) in said:
                 contradictions.append(p)
-            said.add((p.prompt, p.chosen, p.rejected))
-            prompts[p.prompt] += 1
+            said.add(p.plain)
+            prompts[prompt] += 1
         repeated += sum(count > 1 for count in prompts.values())
     return duplicates, contradictions, repeated
-
-
-def _plain(text: str) -> str:
-    """Texts that differ only in white space and capitals are the same answer to a reader."""
-    return " ".join(text.casefold().split())
 
 
 def _spread(values: Sequence[int]) -> dict[str, float]:

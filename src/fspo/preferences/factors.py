@@ -48,11 +48,14 @@ class ResponseFactors:
         """
         rows = training_rows(training)
         self._l2 = l2
-        self._places: dict[tuple[str, str], int] = {}
+        self._places: dict[tuple[str, str], int] = {}  # by `plain_text`
+        self.responses: list[tuple[str, str]] = []
         for p in rows:
-            self._places.setdefault((p.prompt, p.chosen), len(self._places))
-            self._places.setdefault((p.prompt, p.rejected), len(self._places))
-        self.responses = list(self._places)
+            prompt, *texts = p.plain
+            for text, spelled in zip(texts, (p.chosen, p.rejected), strict=True):
+                if (prompt, text) not in self._places:
+                    self._places[prompt, text] = len(self._places)
+                    self.responses.append((p.prompt, spelled))
         numbers = {user: number for number, user in enumerate(training.by_user)}
         users = np.array([numbers[user] for user, _ in training])
         start = generator.normal(0, 0.1, (len(self._places) + len(numbers), factors))
@@ -80,7 +83,7 @@ class ResponseFactors:
         """The places of chosen and rejected, (preferences, 2)."""
         unseen = len(self._places)
         places = [
-            [self._places.get((p.prompt, text), unseen) for text in (p.chosen, p.rejected)]
+            [self._places.get((p.plain[0], text), unseen) for text in p.plain[1:]]
             for p in preferences
         ]
         return np.array(places, dtype=np.int64).reshape(-1, 2)

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from fspo.console import say
-from fspo.errors import FspoError
+from fspo.errors import FspoError, cut, excerpt
 from fspo.preferences.prism import import_prism
 from fspo.preferences.records import Preference, Preferences, User
-from fspo.preferences.tables import SUFFIXES, Row, is_whole, kind_of, rows
+from fspo.preferences.tables import SUFFIXES, Row, is_whole, kind_of, rows, rows_within
 
 # A row as whose it is, and the preference; None where it holds none (a tie).
 Converted = tuple[User, Preference] | None
@@ -97,14 +97,32 @@ def _persona(place: str, row: Row) -> tuple[str, dict[str, Any]]:
 
 def _scored_pairs(place: str, row: Row) -> Converted:
     user = User(_named(place, row, "scorer_level"))
-    fields = {
-        "0": ("prompt", "response_x", "response_y"),
-        "1": ("prompt", "response_y", "response_x"),
-    }.get(str(_value(place, row, "label")).removesuffix(".0"))
-    if fields is None:
+    label = _label(place, _value(place, row, "label"))
+    if label is None:
         return None
+    sides = ("response_y", "response_x") if label else ("response_x", "response_y")
+    fields = ("prompt", *sides)
     extra: Row = {key: row[key] for key in ("level_x", "level_y") if key in row}
     return _pair(user, place, row, fields, extra)
+
+
+def _label(place: str, value: Any) -> int | None:
+    """Returns 0 or 1, or None for a tie: no label, or one between them.
+
+    Raises:
+        FspoError: for anything else: which response it prefers is not known.
+    """
+    text = "" if value is None or value != value else str(value).strip()
+    try:
+        number = 0.5 if text.lower() in ("", "tie") else float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise FspoError(
+            f"{place}: label is {excerpt(value)}; it has to be 0 where response_x is preferred, "
+            "1 where response_y is, and 0.5 or nothing at a tie"
+        )
+    return int(number) if number in (0, 1) else None
 
 
 LAYOUTS: dict[str, Callable[[str, Row], Converted]] = {
@@ -126,7 +144,7 @@ def _text(place: str, row: Row, field: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # a level may be a number
     if not isinstance(value, str) or not is_whole(value):
-        raise FspoError(f"{place}: {field} is not text: {value!r}; mend or remove the row")
+        raise FspoError(f"{place}: {field} is not text: {excerpt(value)}; mend or remove the row")
     return value
 
 
@@ -141,7 +159,25 @@ def _named(place: str, row: Row, field: str) -> str:
 def _value(place: str, row: Row, field: str) -> Any:
     if field not in row:
         raise FspoError(
-            f"{place}: there is no column {field!r}; it has {', '.join(map(str, row))}. "
-            "Is this the layout that you named?"
+            f"{place}: there is no column {field!r}; it has {cut(', '.join(map(str, row)))}. "
+            f"Is this the layout that you named?{_other(row, field)}"
         )
     return row[field]
+
+
+def _other(row: Row, field: str) -> str:
+    """What to do with rows of another layout than those of the paper."""
+    if within := rows_within(row, field):
+        return f" It has none{within}"
+    if "completion" in row and "label" in row:
+        return (
+            " Single completions with a label are TRL's format for KTO; fspo needs, for each user "
+            "and prompt, a completion that the user likes as `chosen` and one that the user does "
+            "not as `rejected`, in a file with user_id, prompt, chosen, rejected"
+        )
+    if "chosen" in row and "rejected" in row:
+        return (
+            " Rows with chosen and rejected need no import: with user_id and prompt beside them "
+            "they are a preference dataset as they are"
+        )
+    return ""

@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 
 from fspo.preferences.factors import fit_factors
 from fspo.preferences.logistic import Floats, sigmoid
-from fspo.preferences.records import Episode, Preference, Preferences, without_repetition
+from fspo.preferences.records import (
+    Episode,
+    Preference,
+    Preferences,
+    plain_text,
+    without_repetition,
+)
 
 _SURE = 1.0  # log-odds of the likelier choice, at least: 73%
 _CANDIDATES = 64  # pairs that are looked at for each that is wanted
@@ -54,7 +60,7 @@ class Imputed:
         }
         of_prompt: dict[str, list[int]] = defaultdict(list)
         for place, (prompt, _) in enumerate(self.fitted.responses):
-            of_prompt[prompt].append(place)
+            of_prompt[plain_text(prompt)].append(place)
         # Each response with where the others to its prompt stand in one array.
         self._order: Ints = np.array([p for own in of_prompt.values() for p in own], np.int64)
         self._starts = np.zeros(len(self._order), np.int64)

@@ -82,9 +82,10 @@ def opposites(preferences: Preferences, generator: np.random.Generator) -> list[
         generator: draws whom to compare, where there are very many users, and where the search
             for the axis begins.
     """
+    spelled = _one_spelling(preferences)
     users = list(preferences.by_user)
     users = [users[place] for place in sorted(generator.permutation(len(users))[:_MOST])]
-    sides = [_side(preferences.by_user[user]) for user in users]
+    sides = [_side(preferences.by_user[user], spelled) for user in users]
     axis = main_axis(sides, generator)
     opposed = _opposed(sides)
     found = []
@@ -124,11 +125,22 @@ def main_axis(sides: Sequence[Side], generator: np.random.Generator) -> Axis:
     return Axis(of_users, {response: along[place] / spread for response, place in places.items()})
 
 
-def _side(rows: Sequence[Preference]) -> Side:
+def _one_spelling(preferences: Preferences) -> dict[Response, Response]:
+    """For each response, as it is compared with others, the way in which it is written first."""
+    spelled: dict[Response, Response] = {}
+    prompts: dict[str, str] = {}
+    for _, p in preferences:
+        prompt = prompts.setdefault(p.plain[0], p.prompt)
+        spelled.setdefault((p.plain[0], p.plain[1]), (prompt, p.chosen))
+        spelled.setdefault((p.plain[0], p.plain[2]), (prompt, p.rejected))
+    return spelled
+
+
+def _side(rows: Sequence[Preference], spelled: Mapping[Response, Response]) -> Side:
     balance: Counter[Response] = Counter()
     for p in rows:
-        balance[p.prompt, p.chosen] += 1
-        balance[p.prompt, p.rejected] -= 1
+        balance[spelled[p.plain[0], p.plain[1]]] += 1
+        balance[spelled[p.plain[0], p.plain[2]]] -= 1
     return Side(
         {response for response, value in balance.items() if value > 0},
         {response for response, value in balance.items() if value < 0},

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fspo.console import say
-from fspo.errors import FspoError
+from fspo.errors import FspoError, excerpt
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.tables import SUFFIXES, Row, rows
 
@@ -111,7 +111,7 @@ def _table(source: Path, name: str) -> Path:
 def _text(place: str, row: Row, field: str) -> str:
     value: Any = row.get(field)
     if not isinstance(value, str) or not value.strip():
-        raise FspoError(f"{place}: {field} is not text: {value!r}; is this PRISM's table?")
+        raise FspoError(f"{place}: {field} is not text: {excerpt(value)}; is this PRISM's table?")
     return value
 
 
@@ -122,4 +122,4 @@ def _number(place: str, row: Row, field: str) -> float | None:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise FspoError(f"{place}: {field} is not a number: {value!r}") from error
+        raise FspoError(f"{place}: {field} is not a number: {excerpt(value)}") from error

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from fspo.console import say
-from fspo.errors import FspoError
+from fspo.errors import FspoError, cut, excerpt, first_line
+from fspo.files import heal
+from fspo.home import in_home
+from fspo.preferences.contents import check_contents
 from fspo.preferences.records import Preference, Preferences, User
-from fspo.preferences.tables import Row, check_whole, kind_of, parse_json, rows
+from fspo.preferences.tables import Row, check_whole, kind_of, parse_json, rows, rows_within
 
 FIELDS = ("user_id", "prompt", "chosen", "rejected")
 
@@ -37,6 +40,7 @@ def load_preferences(path: str | Path, drop_ties: bool = False) -> Preferences:
     """
     by_user: dict[str, list[Preference]] = {}
     ties = 0
+    path = in_home(str(path))
     for user_id, preference in preference_rows(path):
         if preference.chosen == preference.rejected:
             ties += 1
@@ -44,8 +48,8 @@ def load_preferences(path: str | Path, drop_ties: bool = False) -> Preferences:
                 continue
             raise FspoError(
                 f"{path}: {preference.row}: chosen and rejected are the same text; a preference is "
-                "between two different answers. `fspo data check` lists all such rows; "
-                "--drop-ties leaves them out."
+                "between two different answers. Remove such rows: `fspo data check` lists all of "
+                "them. In `fspo train` and `fspo evaluate` --drop-ties leaves them out."
             )
         by_user.setdefault(user_id, []).append(preference)
     if ties:
@@ -73,7 +77,9 @@ def preference_rows(path: str | Path) -> Iterator[tuple[str, Preference]]:
 
 def _dataset_rows(path: str | Path) -> Iterable[tuple[str, Row]]:
     place = Path(path)
+    heal(place)
     if kind_of(place) == "folder":
+        check_contents(place)
         file = _table_in(place, "preferences")
         if file is None:
             raise FspoError(f"{place}: holds no preferences.parquet and no preferences.jsonl")
@@ -96,7 +102,7 @@ def _hub_rows(name: str) -> Iterator[tuple[str, Row]]:
     try:
         table = load_dataset(name, split="train")
     except Exception as error:  # the hub's client raises many kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise FspoError(
             f"{name}: no such file or folder, and no dataset of the hub that this machine can "
             f"reach ({reason})"
@@ -115,19 +121,36 @@ def _table_in(folder: Path, name: str) -> Path | None:
 
 def _check_field(path: str | Path, place: str, row: Row, field: str) -> None:
     if field not in row:
-        near = get_close_matches(field, [str(key) for key in row], n=1, cutoff=0.4)
-        hint = f"; is it {near[0]!r}? Rename it" if near else ""
-        raise FspoError(f"{path}: {place}: there is no column {field!r}{hint}")
+        raise FspoError(f"{path}: {place}: there is no column {field!r}{_instead(row, field)}")
     value = row[field]
     if field == "user_id" and isinstance(value, int) and not isinstance(value, bool):
         return
     if value is None or value != value:  # NaN is the one value that differs from itself
         raise FspoError(f"{path}: {place}: {field} is empty; fill it in or remove the row")
     if not isinstance(value, str):
-        raise FspoError(f"{path}: {place}: {field} is {type(value).__name__}, not text: {value!r}")
+        raise FspoError(
+            f"{path}: {place}: {field} is {type(value).__name__}, not text: {excerpt(value)}"
+        )
     if field != "prompt" and not value.strip():
         raise FspoError(f"{path}: {place}: {field} is blank; fill it in or remove the row")
     check_whole(value, f"{path}: {place}: {field}")
+
+
+def _instead(row: Row, field: str) -> str:
+    """What a row without a column has in its place, and what to do about it."""
+    names = [str(key) for key in row]
+    if within := rows_within(row, field):
+        return within
+    if "completion" in row and not {"chosen", "rejected"} & row.keys():
+        return (
+            "; its rows are single completions (with a label: TRL's format for KTO), and a "
+            "preference is between two: write rows of user_id, prompt, chosen and rejected, each "
+            "with a completion that the user likes and one to the same prompt that the user does "
+            "not"
+        )
+    if near := get_close_matches(field, names, n=1, cutoff=0.6):
+        return f"; is it {excerpt(near[0], 60)}? Rename it"
+    return f"; there is {cut(', '.join(names[:20])) or 'none at all'}"
 
 
 def read_users(path: Path) -> list[User]:
@@ -142,11 +165,11 @@ def read_users(path: Path) -> list[User]:
         _check_field(str(file), place, row, "user_id")
         for field in ("description", "split"):
             if row.get(field) is not None and not isinstance(row[field], str):
-                raise FspoError(f"{file}: {place}: {field} is not text: {row[field]!r}")
+                raise FspoError(f"{file}: {place}: {field} is not text: {excerpt(row[field])}")
             check_whole(row.get(field) or "", f"{file}: {place}: {field}")
         user_id = str(row["user_id"])
         if user_id in users:
-            raise FspoError(f"{file}: {place}: user {user_id!r} stands here a second time")
+            raise FspoError(f"{file}: {place}: user {excerpt(user_id)} stands here a second time")
         users[user_id] = User(
             user_id,
             row.get("description") or "",

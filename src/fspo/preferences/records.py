@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from fspo.errors import FspoError
+from fspo.errors import FspoError, excerpt
+
+# White space that has no width, which str.split passes over.
+_NO_WIDTH = dict.fromkeys((0x200B, 0x2060, 0xFEFF))
+
+
+def plain_text(text: str) -> str:
+    """Returns what two texts have in common that are the same to a reader.
+
+    That is all but white space at the ends, how much of it there is in between, and whether an
+    accented letter is one character or two (Unicode's NFC and NFD).
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.translate(_NO_WIDTH))
+    return " ".join(text.split())
 
 
 @dataclass(frozen=True)
@@ -28,6 +44,16 @@ class Preference:
     rejected: str
     row: str = field(default="", compare=False, repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def plain(self) -> tuple[str, str, str]:
+        """Prompt, chosen and rejected as they are compared with others': see `plain_text`."""
+        return plain_text(self.prompt), plain_text(self.chosen), plain_text(self.rejected)
+
+    @cached_property
+    def plain_pair(self) -> frozenset[str]:
+        """The two responses as they are compared with others', whichever was chosen."""
+        return frozenset(self.plain[1:])
 
     def reversed(self) -> Preference:
         """What somebody who chose the other way would prefer."""
@@ -98,11 +124,10 @@ class Preferences:
         return Preferences({u.user_id: self.by_user[u.user_id] for u in kept}, kept, self.source)
 
     def episode(self, user_id: str, shots: int = 8, seed: int | Sequence[int] = 0) -> Episode:
-        """Draws `shots` + 1 of a user's preferences in random order, no prompt twice.
+        """Draws `shots` + 1 of a user's preferences in random order, as `without_repetition` does.
 
-        Only where a user has too few prompts for that (some data sets ask everybody the same
-        question) do prompts come again, and then never with a response that was drawn before:
-        what is to be predicted must not stand among the shots.
+        What is to be predicted must not stand among the shots: no prompt comes twice, and no two
+        responses.
 
         Args:
             user_id: whose preferences.
@@ -115,7 +140,7 @@ class Preferences:
         drawn = self.draw(user_id, shots + 1, seed)
         if len(drawn.preferences) <= shots:
             raise FspoError(
-                f"{self.source or 'preferences'}: user {user_id!r} has preferences on "
+                f"{self.source or 'preferences'}: user {excerpt(user_id)} has preferences on "
                 f"{len(drawn.preferences)} different prompts or responses; an episode of {shots} "
                 f"shots needs {shots + 1}. Ask for fewer shots, or leave this user out."
             )
@@ -128,7 +153,7 @@ class Preferences:
             FspoError: if the user is unknown.
         """
         if user_id not in self.by_user:
-            raise FspoError(f"{self.source or 'preferences'}: there is no user {user_id!r}")
+            raise FspoError(f"{self.source or 'preferences'}: there is no user {excerpt(user_id)}")
         rows = self.by_user[user_id]
         order = np.random.default_rng(seed).permutation(len(rows))
         return Episode(user_id, without_repetition([rows[index] for index in order], most))
@@ -137,27 +162,39 @@ class Preferences:
 def without_repetition(
     rows: Sequence[Preference], most: int, apart_from: Sequence[Preference] = ()
 ) -> list[Preference]:
-    """The first of `rows`, no prompt twice; or else, behind these, no response twice.
+    """The first of `rows`, no prompt twice and no pair of responses twice, whichever was chosen.
+
+    Only where there are too few prompts for that (some data sets ask everybody the same question)
+    do prompts come again behind these, and then never with a response that was drawn before. Only
+    where all of these rows are between the same two responses, such as yes and no, do these come
+    with every prompt. Prompts and responses are compared by `plain_text`.
 
     Args:
         rows: in order.
         most: how many at most.
         apart_from: prompts and responses that are taken already.
     """
-    prompts = {row.prompt for row in apart_from}
+    every = (*apart_from, *rows)
+    one_pair = all(row.plain_pair == every[0].plain_pair for row in every)
+    prompts = {row.plain[0] for row in apart_from}
+    pairs = {row.plain_pair for row in apart_from}
     drawn: list[Preference] = []
     others: list[Preference] = []
     for row in rows:
         if len(drawn) == most:
             break
-        (others if row.prompt in prompts else drawn).append(row)
-        prompts.add(row.prompt)
-    responses = {text for row in (*apart_from, *drawn) for text in (row.chosen, row.rejected)}
+        if row.plain[0] in prompts or (row.plain_pair in pairs and not one_pair):
+            others.append(row)
+        else:
+            drawn.append(row)
+            prompts.add(row.plain[0])
+            pairs.add(row.plain_pair)
+    responses = {text for row in (*apart_from, *drawn) for text in row.plain_pair}
     for row in others:
         if len(drawn) == most:
             break
-        if row.chosen not in responses and row.rejected not in responses:
-            responses |= {row.chosen, row.rejected}
+        if not row.plain_pair & responses:
+            responses |= row.plain_pair
             drawn.append(row)
     return drawn
 

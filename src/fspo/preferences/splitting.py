@@ -7,13 +7,17 @@ being told, and a longer file sets mostly the same ones apart.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import NamedTuple
 
 import numpy as np
 
-from fspo.errors import FspoError
-from fspo.preferences.records import Preferences
+from fspo.errors import FspoError, excerpt
+from fspo.preferences.records import Preferences, User
+
+SPLITS = ("train", "validation", "test")
 
 
 class Split(NamedTuple):
@@ -44,8 +48,13 @@ def hold_out(preferences: Preferences, users: float, prompts: float) -> Split:
     """
     source = preferences.source or "preferences"
     apart = _share(preferences.by_user, users, f"{source}: --holdout-users", "users")
-    every_prompt = {p.prompt for _, p in preferences}
-    unseen = _share(every_prompt, prompts, f"{source}: --holdout-prompts", "prompts")
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for _, p in preferences:
+        spellings[p.plain[0]].add(p.prompt)
+    # Of prompts that are the same to a reader, all are set apart or none.
+    named = {min(own): own for own in spellings.values()}
+    first = _share(named, prompts, f"{source}: --holdout-prompts", "prompts")
+    unseen = frozenset(prompt for name in first for prompt in named[name])
     train = {
         user: kept
         for user, rows in preferences.by_user.items()
@@ -62,6 +71,36 @@ def hold_out(preferences: Preferences, users: float, prompts: float) -> Split:
         Preferences(test, known, preferences.source),
         unseen,
     )
+
+
+def in_no_split(users: Iterable[User], own: str = "") -> list[str]:
+    """Says in a line each which users are in no part of the data, where users are split.
+
+    Args:
+        users: those with preferences.
+        own: the name of a split that is in use, beside train, validation and test.
+    """
+    names = {*SPLITS, *([own] if own else [])}
+    of_split: dict[str, list[str]] = defaultdict(list)
+    for user in users:
+        of_split[user.split].append(user.user_id)
+    every = sum(map(len, of_split.values()))
+    told = []
+    for split, outside in of_split.items():
+        which = f"{len(outside):,} of {every:,} users (such as {excerpt(outside[0], 40)})"
+        if not split and len(of_split) > 1:
+            told.append(
+                f"{which} are in no split: they are neither learned from nor asked; give them one "
+                "in the table of users"
+            )
+        elif split and split not in names:
+            near = get_close_matches(split.strip().lower(), sorted(names), n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            told.append(
+                f"{which} are in split {excerpt(split, 40)}, which is none of "
+                f"{', '.join(sorted(names))}: {hint}They are neither learned from nor asked"
+            )
+    return told
 
 
 def fewer(preferences: Preferences, users: int | None, each: int | None, seed: int) -> Preferences:

@@ -12,9 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from fspo.errors import FspoError
+from fspo.errors import FspoError, excerpt, first_line
+from fspo.text_files import decode
 
 Row = dict[str, Any]
+
+_DEPTH = 100  # lists and objects inside one another
+_TOO_DEEP = f"not JSON that we read: lists and objects are more than {_DEPTH} deep in one another"
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv")
 
@@ -29,7 +33,9 @@ def rows(path: Path) -> Iterator[tuple[str, Row]]:
     """
     if kind_of(path) != "file":
         raise FspoError(f"{path}: no such file")
-    readers = {".parquet": _parquet, ".jsonl": _json_lines, ".json": _json, ".csv": _csv}
+    from fspo.preferences.parquet_files import read_parquet
+
+    readers = {".parquet": read_parquet, ".jsonl": _json_lines, ".json": _json, ".csv": _csv}
     if path.suffix not in readers:
         raise FspoError(f"{path}: not a table; it has to be one of {', '.join(SUFFIXES)}")
     try:
@@ -65,70 +71,12 @@ def check_whole(text: str, place: str) -> None:
         raise FspoError(f"{place} holds half a character (a lone surrogate)")
 
 
-def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise FspoError(f"{path}: has two columns {twice[0]!r}; rename or remove one")
-            for batch in file.iter_batches():
-                for row in _decoded(path, batch, number):
-                    number += 1
-                    yield f"{path.name} row {number}", row
-    except (pyarrow.ArrowException, OSError) as error:
-        raise FspoError(
-            f"{path}: this parquet file is damaged or cut off ({_first_line(error)}); "
-            "fetch or write it anew"
-        ) from error
-
-
-def _decoded(path: Path, batch: Any, before: int) -> list[Row]:
-    """The rows of a batch, of which `before` rows of the file come before."""
-    columns = {
-        name: _values(path, name, column, before)
-        for name, column in zip(batch.schema.names, batch.columns, strict=True)
-    }
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _values(path: Path, name: str, column: Any, before: int) -> list[Any]:
-    """A column's values; as text where Python has none for them, such as for nanoseconds."""
-    import pyarrow
-
-    try:
-        values: list[Any] = column.to_pylist()
-        return values
-    except UnicodeDecodeError:
-        for number, value in enumerate(column, before + 1):
-            try:
-                value.as_py()
-            except UnicodeDecodeError as error:
-                raise FspoError(
-                    f"{path}: row {number}: {name} is not valid UTF-8; write it anew"
-                ) from error
-        raise
-    except (ValueError, OverflowError, pyarrow.ArrowException, LookupError) as error:
-        try:
-            values = column.cast(pyarrow.string()).to_pylist()
-        except pyarrow.ArrowException:
-            raise FspoError(
-                f"{path}: the column {name!r} cannot be read ({_first_line(error)}); leave it out, "
-                "or write it as text"
-            ) from error
-        return values
-
-
 def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
     # Opened as bytes, because only there a line ends at \n alone, and bad UTF-8 has a line number.
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             place = f"{path}: line {number}"
-            text = _utf8(line, place)
+            text = decode(line, f"{place}: ", first=None)
             if not text.strip():
                 continue
             row = parse_json(text, place)
@@ -137,31 +85,52 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
             yield f"{path.name} line {number}", row
 
 
-def _utf8(data: bytes, place: str) -> str:
-    try:
-        return data.decode("utf-8-sig")  # some editors put a mark before the first line
-    except UnicodeDecodeError as error:
-        raise FspoError(
-            f"{place}: invalid UTF-8 at byte {error.start}; save the file as UTF-8"
-        ) from error
-
-
 def parse_json(text: str, place: str) -> Any:
     """Reads JSON text.
 
     Raises:
-        FspoError: naming `place`, if `text` is not JSON, or nested too deep to read.
+        FspoError: naming `place`, if `text` is not JSON, is nested too deep to read, or has an
+            object with the same key twice.
     """
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FspoError(f"{place}: not JSON: {error}") from error
+        value = json.loads(text, object_pairs_hook=_unlike_keys)
+    except FspoError as error:
+        raise FspoError(f"{place}: {error}") from error
+    except RecursionError as error:
+        raise FspoError(f"{place}: {_TOO_DEEP}") from error
+    except ValueError as error:
+        reason = "a number has thousands of digits" if "digits" in str(error) else first_line(error)
+        raise FspoError(f"{place}: not JSON: {reason}") from error
+    if text.count("[") + text.count("{") > _DEPTH and _depth(value) > _DEPTH:
+        raise FspoError(f"{place}: {_TOO_DEEP}")
+    return value
+
+
+def _unlike_keys(pairs: list[tuple[str, Any]]) -> Row:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise FspoError(f"the key {excerpt(twice)} stands in one object twice; remove one of them")
+    return found
+
+
+def _depth(value: Any) -> int:
+    """How many lists and objects stand inside one another."""
+    depth, level = 0, [value]
+    while level := [one for one in level if isinstance(one, list | dict)]:
+        depth += 1
+        level = [
+            inner for one in level for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return depth
 
 
 def _json(path: Path) -> Iterator[tuple[str, Row]]:
-    text = _utf8(path.read_bytes(), str(path))
-    if text.lstrip().startswith("{"):  # many write JSON lines under this name
-        yield from _json_lines(path)
+    text = decode(path.read_bytes(), f"{path}: ")
+    if text.lstrip().startswith("{"):
+        _refuse_one_object(text, path)
+        yield from _json_lines(path)  # many write JSON lines under this name
         return
     table = parse_json(text, str(path))
     if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
@@ -170,11 +139,47 @@ def _json(path: Path) -> Iterator[tuple[str, Row]]:
         yield f"{path.name} row {number}", row
 
 
+def _refuse_one_object(text: str, path: Path) -> None:
+    """Refuses a whole file that is one object, over several lines: it is no table."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    if "\n" in text.strip():
+        keys = ", ".join(excerpt(key, 40) for key in list(found)[:8])
+        raise FspoError(
+            f"{path}: holds one object, with {keys or 'nothing in it'}, and not a list of rows"
+            f"{rows_within(found) or '; put [ ] around it if it is a single row'}"
+        )
+
+
+def rows_within(row: Row, field: str = "") -> str:
+    """Says which of a row's values is a list of rows, with `field` if given; else nothing."""
+    for key, value in row.items():
+        first = value[0] if isinstance(value, list) and value else None
+        if isinstance(first, dict) and (field in first or not field):
+            return f"; the rows stand under {excerpt(key, 40)}: write that list alone"
+    return ""
+
+
+def check_columns(path: Path, names: list[str]) -> None:
+    """Makes sure that no column comes twice: which of the two is meant is not known.
+
+    Raises:
+        FspoError: naming the column.
+    """
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise FspoError(f"{path}: has two columns {excerpt(twice)}; rename or remove one")
+
+
 def _csv(path: Path) -> Iterator[tuple[str, Row]]:
     csv.field_size_limit(2**31 - 1)  # the default, 131,072 characters, is less than a long answer
-    text = io.StringIO(_utf8(path.read_bytes(), str(path)), newline="")
+    text = io.StringIO(decode(path.read_bytes(), f"{path}: "), newline="")
     reader = csv.DictReader(text, strict=True)
     try:
+        names = [name for name in reader.fieldnames or () if name]
+        check_columns(path, names)
         for row in reader:
             if None in row or None in row.values():
                 raise FspoError(
@@ -183,7 +188,3 @@ def _csv(path: Path) -> Iterator[tuple[str, Row]]:
             yield f"{path.name} line {reader.line_num}", dict(row)
     except csv.Error as error:
         raise FspoError(f"{path}: line {reader.line_num}: not CSV: {error}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")

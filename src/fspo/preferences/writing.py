@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from fspo.errors import FspoError
+from fspo.errors import FspoError, excerpt
 from fspo.files import replacing_folder
 from fspo.preferences.reading import FIELDS
 from fspo.preferences.records import Preferences, User
@@ -83,7 +83,7 @@ def user_rows(users: Iterable[User]) -> Iterator[dict[str, Any]]:
             "user_id": user.user_id,
             "description": user.description,
             "attributes": _json(
-                dict(user.attributes), f"user {user.user_id!r}: attributes", sort_keys=True
+                dict(user.attributes), f"user {excerpt(user.user_id)}: attributes", sort_keys=True
             ),
             "split": user.split,
         }

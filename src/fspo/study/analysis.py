@@ -1,7 +1,7 @@
 """The result: win rates with intervals, tests, groups, consistency; exclusions are stated first.
 
 The tests are the paper's: one-sided, exact, with every answer counted for itself. One person's
-answers resemble each other, so the interval, which resamples people, is the one to believe; a sign
+answers resemble each other, so the interval, which is over people, is the one to believe; a sign
 test over people stands beside.
 """
 
@@ -15,9 +15,10 @@ import numpy as np
 
 from fspo.evaluation.groups import compare_groups, groups_of
 from fspo.evaluation.statistics import (
+    INTERVALS,
     binomial_p,
-    bootstrap_ci,
     mean_by_user,
+    user_ci,
     win_rate,
     wins_of_decided,
 )
@@ -65,6 +66,7 @@ def analyze(study: Study, records: Records, seed: int = 0) -> dict[str, Any]:
         "participants": {"begun": len(records.people), "analyzed": len(kept), "left_out": left_out},
         "withdrew": records.events.get("withdrew", 0),
         "answers": {"judged": len(judged), "late_left_out": len(judged) - len(counted)},
+        "intervals": INTERVALS,
         "left_chosen": _share([item.choice == "left" for item in counted]),
         "comparisons": [
             _comparison(one, other, _outcomes(counted, one, other), users, seed)
@@ -147,7 +149,7 @@ def _comparison(
     if not every:
         return found | {"answers": 0, "wins": 0}
     wins, decided = wins_of_decided(every)
-    low, high = bootstrap_ci(outcomes, np.random.default_rng(seed))
+    low, high = user_ci(outcomes, np.random.default_rng(seed), most=1.0)
     people = wins_of_decided(mean_by_user(outcomes).values())
     same = consistency(outcomes)
     return found | {
@@ -164,7 +166,7 @@ def _comparison(
         "reliability": _finite(same.reliability),
         "groups": [
             {name: _finite(value) for name, value in group._asdict().items()}
-            for group in compare_groups(outcomes, groups_of(users), seed)
+            for group in compare_groups(outcomes, groups_of(users), seed, most=1.0)
         ],
     }
 

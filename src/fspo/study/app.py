@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -17,6 +19,7 @@ from fspo.study.reading import Pools
 from fspo.study.store import Store
 from fspo.study.worker import Worker
 from fspo.web.database import Database
+from fspo.web.faults import log_fault
 from fspo.web.guards import add_guards
 from fspo.web.pages import add_static
 
@@ -51,7 +54,8 @@ def create_app(
     async def running(_: FastAPI) -> AsyncIterator[None]:
         worker.start()
         yield
-        worker.stop()
+        await run_in_threadpool(worker.stop)
+        await run_in_threadpool(database.close)
 
     app = FastAPI(lifespan=running, openapi_url=None, docs_url=None, redoc_url=None)
     app.include_router(researcher.routes(store))
@@ -61,6 +65,11 @@ def create_app(
     @app.exception_handler(HTTPException)
     def http(_: Request, error: HTTPException) -> Response:
         return flow.no_page(store, error.status_code)
+
+    @app.exception_handler(SQLAlchemyError)
+    def failed(_: Request, error: SQLAlchemyError) -> Response:
+        log_fault(error)
+        return flow.failed(store)
 
     only_here = not researcher.has_researcher(database)
     add_guards(app, _LONGEST_REQUEST, requests_a_minute, only_here)

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from fspo.preferences.records import Preference, without_repetition
+from fspo.preferences.records import Preference, plain_text, without_repetition
 from fspo.study.definition import Check, Study
 from fspo.study.reading import Pools
 
@@ -62,8 +62,9 @@ def assign(study: Study, pools: Pools, language: str, number: int) -> list[Item]
         for n, p in enumerate(wording.practice, 1)
     ]
     labeled = _labeled(study, pools, rng)
-    taken = {item.question for item in labeled}
-    judged = _judged(study, [q for q in pools.questions if q not in taken], number, rng)
+    taken = {plain_text(item.question) for item in labeled}
+    left = [question for question in pools.questions if plain_text(question) not in taken]
+    judged = _judged(study, left, number, rng)
     stages = [practice]
     for stage, items in (("label", labeled), ("judge", judged)):
         stages.append(_with_checks(items, [c for c in wording.checks if c.stage == stage], rng))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fspo.errors import FspoError
-from fspo.flags import AsJson, print_json, show
+from fspo.flags import LARGEST_SEED, AsJson, print_json, show
 
 if TYPE_CHECKING:
     from fspo.web.database import Database
@@ -79,9 +79,10 @@ def serve(
 
     study, pools = read_study(file)
     opened = _open(file, database)
-    if not serving.is_loopback(host) and not has_researcher(opened):
+    if (behind_proxy or not serving.is_loopback(host)) and not has_researcher(opened):
+        option = "--behind-proxy" if behind_proxy else f"--host {host}"
         raise FspoError(
-            f"--host {host}: others can reach this; first set a researcher's password: "
+            f"{option}: others can reach this; first set a researcher's password: "
             f"fspo study researcher {file} NAME"
         )
     backends = build_backends(study, file.parent)
@@ -96,7 +97,7 @@ def simulate(
         list[float] | None, typer.Option(help="How often ours wins; one for each comparison.")
     ] = None,
     participants: Annotated[int, typer.Option(help="How many take part.", min=1)] = 50,
-    seed: Annotated[int, typer.Option(help="Of their choices.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of their choices.", min=0, max=LARGEST_SEED)] = 0,
     database: Annotated[str | None, typer.Option(help="An empty one; default: none kept.")] = None,
 ) -> None:
     """Run the study with synthetic participants over HTTP, and compare every row."""
@@ -173,15 +174,35 @@ def researcher(
     file: File,
     name: Annotated[str, typer.Argument(help="Whose password is set.")],
     database: Where = None,
-    password: Annotated[
-        str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True,
-                          envvar="FSPO_RESEARCHER_PASSWORD", help="Asked for if not given."),
-    ] = "",
-) -> None:  # fmt: skip
-    """Let somebody see the researcher's pages."""
-    from fspo.study.researcher import set_password
+    remove: Annotated[bool, typer.Option("--remove", help="Take the access away.")] = False,
+    password: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Let somebody see the researcher's pages, with a new password, or no longer.
 
-    set_password(_open(file, database), name, password)
+    The password is asked for, or taken from FSPO_RESEARCHER_PASSWORD. Whoever is signed in by this
+    name is signed out.
+    """
+    import os
+
+    from fspo.study import researcher as access
+
+    if password is not None:
+        raise FspoError(
+            "--password: everybody on this machine can see a command line, and it is kept in the "
+            "shell's history. Leave it out to be asked, or set FSPO_RESEARCHER_PASSWORD"
+        )
+    if remove:
+        opened = _open(file, database, must_exist=True)
+        access.remove(opened, name)
+        opened.close()
+        print(f"{name} can no longer sign in")
+        return
+    given = os.environ.get("FSPO_RESEARCHER_PASSWORD") or typer.prompt(
+        "Password", hide_input=True, confirmation_prompt=True
+    )
+    opened = _open(file, database)
+    access.set_password(opened, name, given)
+    opened.close()
     print(f"{name} can sign in at /researcher")
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from fspo.recipe import Section
+from fspo.recipe import Place, Section
 from fspo.study.wording import check_words, words_in
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -56,9 +56,9 @@ class Language(Section):
     thanks: Text
     practice: list[Pair] = Field(default_factory=list, description="not kept for training")
     pairs: list[Pair] = Field(default_factory=list, description="to label; or `pairs_from`")
-    pairs_from: str = Field("", description="a preference dataset whose pairs are to label")
+    pairs_from: Place = Field("", description="a preference dataset whose pairs are to label")
     questions: list[Text] = Field(default_factory=list, description="or `questions_from`")
-    questions_from: str = Field("", description="a text file, one question a line")
+    questions_from: Place = Field("", description="a text file, one question a line")
     checks: list[Check] = Field(default_factory=list)
     asks: list[Ask] = Field(default_factory=list, description="free text, demographics")
     words: dict[str, Text] = Field(default_factory=dict, description="buttons and notes")
@@ -76,7 +76,7 @@ class Method(Section):
     answers: Literal["plain", "personal"] = Field(
         description="plain: the model knows nobody; personal: it reads the participant's choices"
     )
-    policy: str = Field(
+    policy: Place = Field(
         "smollm2-135m-instruct",
         description="a folder of `fspo train`, or a model's name: personal, it is prompted",
     )

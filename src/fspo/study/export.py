@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from sqlalchemy import select
 from fspo.errors import FspoError
 from fspo.files import replacing_folder, write_json, write_text
 from fspo.preferences.records import Preference, Preferences, User
-from fspo.preferences.writing import save_preferences, write_parquet
+from fspo.preferences.writing import check_place, save_preferences, write_parquet
 from fspo.study.analysis import analyze, attributes, failed_too_many, name_of
 from fspo.study.codebook import CODEBOOK
 from fspo.study.definition import Study
@@ -27,6 +28,12 @@ from fspo.study.records import ItemRecord, Records, read_records
 from fspo.study.tables import Participant, Recruitment
 from fspo.web.database import Database
 
+# At the beginning, or behind what may part cells and lines: blanks, then what begins a formula,
+# also in the width of Chinese and Japanese letters.
+_FORMULA = re.compile(
+    "(^|[;|\\t\\r\\n\\v\\f\\x85\u2028\u2029])"
+    "([ \u00a0\u3000\ufeff]*[=+@\uff1d\uff0b\uff20\uff0d\u2212\\t\\r-])"
+)
 _FILES = {"codebook.csv", "results.json", "study.json", "preferences"} | {
     f"{table}.{kind}" for table in CODEBOOK for kind in ("csv", "parquet")
 }
@@ -40,8 +47,14 @@ def export(study: Study, database: Database, folder: Path) -> None:
     """
     folder = folder.resolve()
     held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if held - _FILES:
-        raise FspoError(f"--out {folder}: holds something else, such as {min(held - _FILES)}")
+    # A folder that lacks what every export has is somebody's own, whatever its files are called.
+    others = held - _FILES if {"study.json", "codebook.csv"} <= held else held
+    if others:
+        raise FspoError(
+            f"--out {folder}: holds something else than an export, such as {min(others)}; take "
+            "another place"
+        )
+    check_place(folder / "preferences")
     records = read_records(database)
     if not records.people:
         raise FspoError(f"{study.name}: nobody has begun yet; there is nothing to export")
@@ -154,9 +167,12 @@ def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """What a spreadsheet would take for a formula gets an apostrophe; parquet has it as it was."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
+    """What a spreadsheet would take for a formula gets an apostrophe; parquet has it as it was.
+
+    Which sign parts cells is up to a spreadsheet's settings, so that one may begin within a text.
+    """
+    if isinstance(value, str):
+        return _FORMULA.sub(r"\1'\2", value)
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 

@@ -105,7 +105,8 @@ def routes(store: Store, wake: Callable[[], None]) -> APIRouter:
             return pages.message(participant.language, "expired", 403)
         if action == "withdraw":
             store.withdraw(participant)
-            return pages.message(participant.language, "withdrawn")
+            erased = store.database.erased
+            return pages.message(participant.language, "withdrawn" if erased else "withdrawn_soon")
         kept = _act(store, participant, action, fields)
         wake()
         return _to(token, "?soon=1" if kept == "too_soon" else "")
@@ -117,6 +118,12 @@ def no_page(store: Store, status: int) -> Response:
     """What is shown at an address that does not exist."""
     pages = _Pages(store)
     return pages.message(pages.first, "lost", status)
+
+
+def failed(store: Store) -> Response:
+    """What is shown where the database fails: nothing was kept, and trying again does no harm."""
+    pages = _Pages(store)
+    return pages.message(pages.first, "failed", 503)
 
 
 def _act(store: Store, participant: Participant, action: str, fields: Mapping[str, str]) -> str:
@@ -151,8 +158,8 @@ class _Pages:
 
     def message(self, language: str, kind: str, status: int = 200) -> Response:
         words = self._study.wording(language)
-        title = words["done"] if kind == "withdrawn" else words[kind]
-        note = words["withdrawn" if kind == "withdrawn" else f"{kind}_note"]
+        gone = kind in ("withdrawn", "withdrawn_soon")
+        title, note = (words["done"], words[kind]) if gone else (words[kind], words[f"{kind}_note"])
         return self.page(language, "message.html", status, heading=title, note=note)
 
     def consent(self, request: Request, values: Mapping[str, str], status: int = 200) -> Response:

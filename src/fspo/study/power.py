@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fspo.errors import FspoError
-from fspo.evaluation.statistics import binomial_p
 
 _MOST = 20_000  # answers, or people
 
@@ -35,20 +33,17 @@ def critical_wins(answers: int, alpha: float = 0.05) -> int:
 
     It is `answers` + 1 where not even all of them would do.
     """
-    low, high = 0, answers + 1
-    while low < high:
-        middle = (low + high) // 2
-        if binomial_p(middle, answers) <= alpha:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    from scipy import stats
+
+    # of all numbers that are exceeded with a probability of at most alpha, the lowest
+    return int(stats.binom.isf(alpha, answers, 0.5)) + 1
 
 
 def binomial_power(answers: int, rate: float, alpha: float = 0.05) -> float:
     """The exact probability that the test finds a win rate of `rate` (between 0 and 1)."""
-    first = critical_wins(answers, alpha)
-    return math.fsum(_probability(wins, answers, rate) for wins in range(first, answers + 1))
+    from scipy import stats
+
+    return float(stats.binom.sf(critical_wins(answers, alpha) - 1, answers, rate))
 
 
 def answers_needed(rate: float, power: float = 0.8, alpha: float = 0.05) -> int:
@@ -86,13 +81,15 @@ def simulated_power(
         draws: simulated studies.
         seed: of the simulation.
     """
+    from scipy import stats
+
     rng = np.random.default_rng(seed)
     first = critical_wins(people * questions, alpha)
     wins = _wins(rng, draws, people, questions, rate, icc)
     none = _wins(rng, draws, people, questions, 0.5, icc)
     means = wins / questions
     error = means.std(axis=1, ddof=1) / math.sqrt(people)
-    found = means.mean(axis=1) - _t_quantile(1 - alpha, people - 1) * error > 0.5
+    found = means.mean(axis=1) - stats.t.ppf(1 - alpha, people - 1) * error > 0.5
     return SimulatedPower(
         float((wins.sum(axis=1) >= first).mean()),
         float(found.mean()),
@@ -171,18 +168,6 @@ def _wins(
         spread = 1 / icc - 1  # of the beta distribution whose intraclass correlation this is
         rates = rng.beta(rate * spread, (1 - rate) * spread, (draws, people))
     return rng.binomial(questions, rates)
-
-
-def _t_quantile(probability: float, freedom: int) -> float:
-    """Student's t, expanded about the normal (Abramowitz and Stegun, 26.7.5)."""
-    z = NormalDist().inv_cdf(probability)
-    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    return z + first / freedom + second / freedom**2
-
-
-def _probability(wins: int, answers: int, rate: float) -> float:
-    ways = math.lgamma(answers + 1) - math.lgamma(wins + 1) - math.lgamma(answers - wins + 1)
-    return math.exp(ways + wins * math.log(rate) + (answers - wins) * math.log(1 - rate))
 
 
 def _check(rate: float) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fspo.errors import FspoError
-from fspo.preferences.records import Preference
+from fspo.errors import FspoError, excerpt
+from fspo.preferences.records import Preference, plain_text
 from fspo.recipe import read_recipe
 from fspo.study.cleaning import clean
 from fspo.study.definition import Language, Study
+from fspo.text_files import read_lines
 
 
 class Pools(NamedTuple):
@@ -71,7 +72,7 @@ def _faults_in(language: Language) -> Iterator[str]:
         yield "asks: two of them have the same name"
     for pair in (*language.pairs, *language.practice):
         if pair.answers[0] == pair.answers[1]:
-            yield f"the two answers to {pair.question!r} are the same text"
+            yield f"the two answers to {excerpt(pair.question)} are the same text"
 
 
 def _asked(language: Language) -> list[tuple[str, list[str]]]:
@@ -85,15 +86,24 @@ def _checked(language: Language) -> Counter[str]:
 def _pools(path: Path, study: Study, code: str) -> Pools:
     language, place = study.languages[code], f"{path}: languages.{code}"
     pairs = _pairs(path, language)
-    about = {pair.prompt for pair in pairs}
+    about = {pair.plain[0] for pair in pairs}
     if len(about) < study.label_pairs:
         raise FspoError(
             f"{place}.pairs: there are pairs about {len(about)} different questions, and "
             f"label_pairs asks for {study.label_pairs}; add some, or lower it"
         )
-    questions = list(dict.fromkeys(_questions(path, place, language)))
+    different = {pair.plain_pair for pair in pairs}
+    if 1 < len(different) < study.label_pairs:  # nobody labels the same two answers twice
+        raise FspoError(
+            f"{place}.pairs: they are between {len(different)} different pairs of answers, and "
+            f"label_pairs asks for {study.label_pairs}; add some, or lower it"
+        )
+    spelled: dict[str, str] = {}
+    for question in _questions(path, place, language):
+        spelled.setdefault(plain_text(question), question)
+    questions = list(spelled.values())
     # A participant never judges a question that was among the labeled ones.
-    needed = study.judge_questions + min(study.label_pairs, len(about & set(questions)))
+    needed = study.judge_questions + min(study.label_pairs, len(about & spelled.keys()))
     if len(questions) < needed:
         raise FspoError(
             f"{place}.questions: there are {len(questions)} different ones, and judge_questions "
@@ -121,7 +131,8 @@ def _questions(path: Path, place: str, language: Language) -> list[str]:
         return list(language.questions)
     file = path.parent / language.questions_from
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FspoError(f"{place}.questions_from: {file} cannot be read: {error}") from error
+        lines = read_lines(file)
+    except OSError as error:
+        reason = error.strerror or error
+        raise FspoError(f"{place}.questions_from: {file} cannot be read: {reason}") from error
     return [clean(line) for line in lines if clean(line)]

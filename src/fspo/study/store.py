@@ -66,7 +66,10 @@ class Store:
                 )
             if last is None or last.definition != definition:
                 session.add(Definition(
-                    fingerprint=study.fingerprint(), definition=definition, since=now()
+                    fingerprint=study.fingerprint(),
+                    definition=definition,
+                    since=now(),
+                    begun=last.begun if last else 0,
                 ))  # fmt: skip
 
     def begin(self, token: str, language: str, recruited: Recruited) -> bool:
@@ -83,14 +86,16 @@ class Store:
         moment = now()
         with self.database.writing() as session:
             # Where transactions run side by side, these rows let one in at a time.
-            session.execute(select(Definition.id).with_for_update()).all()
+            definitions = session.scalars(select(Definition).with_for_update()).all()
             if session.scalar(select(exists().where(Participant.token == digest(token)))):
                 return True
             if recruited.prolific_pid and self._known(session, recruited):
                 return False
-            number = session.scalar(select(func.coalesce(func.max(Participant.number), -1)))
+            number = max(definition.begun for definition in definitions)
+            for definition in definitions:
+                definition.begun = number + 1
             participant = Participant(
-                number=(number if number is not None else -1) + 1,
+                number=number,
                 token=digest(token),
                 language=language,
                 begun=moment,

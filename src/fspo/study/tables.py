@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from fspo.web.database import Base, Moment
+from fspo.web.database import NEVER_AGAIN, Base, Moment
 
 
 def _of_participant(**options: bool) -> Mapped[int]:
@@ -16,7 +16,10 @@ def _of_participant(**options: bool) -> Mapped[int]:
 
 
 class Definition(Base):
-    """The study that this database is of, and each later wording of it."""
+    """The study that this database is of, and each later wording of it.
+
+    `begun` is how many have begun in all, those who left among them: the next one's number.
+    """
 
     __tablename__ = "study_definitions"
 
@@ -24,6 +27,7 @@ class Definition(Base):
     fingerprint: Mapped[str] = mapped_column(String(64))
     definition: Mapped[str] = mapped_column(Text)
     since: Mapped[datetime] = mapped_column(Moment)
+    begun: Mapped[int] = mapped_column(default=0)
 
 
 class Researcher(Base):
@@ -39,6 +43,7 @@ class Participant(Base):
     """Somebody who agreed to take part; `token` is the hash of the link's."""
 
     __tablename__ = "study_participants"
+    __table_args__ = NEVER_AGAIN
 
     id: Mapped[int] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(unique=True)
@@ -68,7 +73,7 @@ class ItemRow(Base):
     """One choice that a participant is asked for: `assignment.Item`, as it was drawn."""
 
     __tablename__ = "study_items"
-    __table_args__ = (UniqueConstraint("participant", "place"),)
+    __table_args__ = (UniqueConstraint("participant", "place"), NEVER_AGAIN)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     participant: Mapped[int] = _of_participant()
@@ -102,7 +107,7 @@ class Generation(Base):
     """A method's answer to an item: queued, running, done or failed. This is the queue, too."""
 
     __tablename__ = "study_generations"
-    __table_args__ = (UniqueConstraint("item", "method"),)
+    __table_args__ = (UniqueConstraint("item", "method"), NEVER_AGAIN)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     item: Mapped[int] = mapped_column(ForeignKey("study_items.id", ondelete="CASCADE"))

@@ -9,8 +9,9 @@ import difflib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import cast
 
-import yaml
+from fspo.yaml_files import read_yaml
 
 WORDS = Path(__file__).parent / "words"
 
@@ -19,7 +20,7 @@ WORDS = Path(__file__).parent / "words"
 def _ours(language: str) -> dict[str, str]:
     """The words in a language, by its code without a region; none if we do not have it."""
     path = WORDS / f"{language}.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return cast(dict[str, str], read_yaml(path)) if path.is_file() else {}
 
 
 def languages() -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from fspo.console import SECONDS_BETWEEN_LINES, say
 from fspo.domains.described import Described, described_names, load_described
 from fspo.errors import FspoError
+from fspo.files import with_a_name
 from fspo.llm.build import Builder
 from fspo.llm.meter import Price, Purse
 from fspo.llm.store import Store
@@ -70,6 +71,7 @@ def run_described(
         FspoError: if the domain or a model cannot be used, or the budget is used up.
     """
     domain = load_described(recipe.domain, recipe.diversity)
+    out = with_a_name(out)
     store = Store(out.with_name(f"{out.name}.replies.sqlite"))
     if len(store):
         say(f"{store.path}: {len(store)} answers are there already")

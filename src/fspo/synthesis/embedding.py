@@ -47,7 +47,7 @@ def _model() -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # for a fifth of a second
-    return SentenceTransformer(_weights(), device="cpu")
+    return SentenceTransformer(_weights(), device="cpu", trust_remote_code=False)
 
 
 def _weights() -> str:

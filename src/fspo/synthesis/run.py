@@ -15,6 +15,7 @@ import numpy as np
 
 from fspo.domains import Domain, load_domain
 from fspo.errors import FspoError
+from fspo.files import with_a_name
 from fspo.llm.local import LocalModel
 from fspo.models import load_model
 from fspo.preferences.records import Preference, Preferences, User
@@ -78,6 +79,7 @@ def synthesize(
         FspoError: if the domain cannot give so many titles or users, the model cannot be loaded,
             or writes nothing that can be used.
     """
+    out = with_a_name(out)
     titles_of = split_titles(domain.titles(), titles, seed)
     users_of = split_users(domain, users, seed)
     request = Request(domain.PERSONAS, titles_of["train"] + titles_of["test"], seed, model)

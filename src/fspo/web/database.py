@@ -19,8 +19,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from fspo.errors import FspoError
+from fspo.web.erasure import Erasure, WritingSession, note_erasure
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+NEVER_AGAIN = {"sqlite_autoincrement": True}  # an id that became free is not given again
 _ONE_AT_A_TIME = 7_359_213  # the number of the advisory lock under which PostgreSQL is migrated
 
 
@@ -53,6 +55,22 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._erasure = Erasure(engine)
+        if engine.dialect.name == "sqlite":  # what a server that was killed left in the log
+            self._erasure.erase(patience=0.1, told=False)
+
+    @property
+    def erased(self) -> bool:
+        """Whether what was deleted is gone from the disk, too; else it is tried again by itself.
+
+        PostgreSQL overwrites it when it sees fit: there it is False from the first deletion on.
+        """
+        return self._erasure.complete
+
+    def close(self) -> None:
+        """Closes all connections, and empties SQLite's log; can be used again afterwards."""
+        self._erasure.close()
+        self.engine.dispose()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -62,10 +80,18 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A session that is committed at the end, and rolled back if anything was raised."""
+        """A session that is committed at the end, and rolled back if anything was raised.
+
+        If it deleted anything, or overwrote a text, that is erased from the disk before the end.
+        """
         engine = self.engine.execution_options(writes=True)
-        with Session(engine, expire_on_commit=False) as session, session.begin():
+        with WritingSession(engine, expire_on_commit=False) as session, session.begin():
             yield session
+            session.flush()
+            if session.erases:
+                note_erasure(session)
+        if session.erases:
+            self._erasure.erase()
 
 
 def open_database(where: str) -> Database:
@@ -82,7 +108,9 @@ def open_database(where: str) -> Database:
     try:
         if url.get_backend_name() == "sqlite" and url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, pool_pre_ping=True, pool_size=16, max_overflow=32)
+        engine = create_engine(
+            url, pool_pre_ping=True, pool_size=16, max_overflow=32, hide_parameters=True
+        )
         if engine.dialect.name == "sqlite":
             _durable(engine)
         _migrate(engine, shown)
@@ -139,7 +167,7 @@ def _migrate(engine: Engine, shown: str) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    with engine.execution_options(writes=True).begin() as connection:
+    with _aside(engine) as connection, connection.begin():
         if engine.dialect.name == "postgresql":  # two servers may start at the same time
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _ONE_AT_A_TIME})
         config.attributes["connection"] = connection
@@ -150,3 +178,21 @@ def _migrate(engine: Engine, shown: str) -> None:
                 f"--database {shown}: was written by a newer version of fspo ({error}). "
                 "Update fspo, or take another database."
             ) from error
+
+
+@contextmanager
+def _aside(engine: Engine) -> Iterator[Connection]:
+    """A connection on which SQLite's tables can be built anew.
+
+    To drop a table is to delete its rows, and whatever refers to them would go, too.
+    """
+    with engine.execution_options(writes=True).connect() as connection:
+        raw: Any = connection.connection.driver_connection
+        if engine.dialect.name != "sqlite":
+            yield connection
+            return
+        raw.execute("PRAGMA foreign_keys=OFF")
+        try:
+            yield connection
+        finally:
+            raw.execute("PRAGMA foreign_keys=ON")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import MutableHeaders
@@ -17,7 +16,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fspo.web.addresses import network
 from fspo.web.logs import place_of
+from fspo.web.pace import Pace
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -185,25 +186,18 @@ class RateLimit:
     """Lets an address ask only so many times a minute; static files are free."""
 
     def __init__(self, app: ASGIApp, a_minute: int) -> None:
-        from limits import RateLimitItemPerMinute
-        from limits.storage import MemoryStorage
-        from limits.strategies import SlidingWindowCounterRateLimiter
-
-        self._app = app
-        self._limit = RateLimitItemPerMinute(a_minute)
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._app, self._pace = app, Pace(a_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 429, with the seconds to wait, where there have been too many."""
         if scope["type"] != "http" or scope["path"].startswith("/static/"):
             await self._app(scope, receive, send)
             return
-        client: Any = (scope.get("client") or ("unknown",))[0]
-        if self._limiter.hit(self._limit, client):
+        seconds = self._pace.wait([network((scope.get("client") or ("",))[0])])
+        if not seconds:
             await self._app(scope, receive, send)
             return
-        reset = self._limiter.get_window_stats(self._limit, client).reset_time
-        wait = max(1, math.ceil(reset - time.time()))
+        wait = max(1, math.ceil(seconds))
         response = _refusal(429, f"too many requests; try again in {wait} s")
         response.headers["Retry-After"] = str(wait)
         await response(scope, receive, send)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fspo.console import say
 from fspo.errors import FspoError
+from fspo.web.addresses import BehindProxy
 
 if TYPE_CHECKING:
     import uvicorn
@@ -46,13 +47,15 @@ def serve(
         port: of it.
         certificate: a PEM file, for TLS; `key` is its private key's.
         key: see `certificate`.
-        behind_proxy: believe X-Forwarded-For and -Proto, which a proxy on this machine sets.
+        behind_proxy: believe X-Forwarded-For and -Proto, as `BehindProxy` does.
 
     Raises:
         FspoError: if one cannot listen there, or the certificate is none.
     """
     import uvicorn
 
+    if behind_proxy:
+        app.add_middleware(BehindProxy)
     check_certificate(certificate, key)
     listener = _bound(host, port)
     config = _config(
@@ -60,8 +63,7 @@ def serve(
         log_level="warning",
         ssl_certfile=certificate,
         ssl_keyfile=key,
-        proxy_headers=behind_proxy,
-        forwarded_allow_ips="127.0.0.1" if behind_proxy else None,
+        proxy_headers=False,  # `BehindProxy` believes less of them
         server_header=False,
         timeout_graceful_shutdown=5,
     )

@@ -49,6 +49,11 @@ function during(what, work) {
   return queue;
 }
 
+async function notYet(deletion) {
+  const { erased } = await deletion.json();
+  if (!erased) $("error").textContent = "Deleted; it will soon be gone from the disk, too.";
+}
+
 async function answer(question) {
   asked = question;
   const box = $("answer");
@@ -168,8 +173,9 @@ function row(choice) {
   remove.setAttribute("aria-label", `Take back the choice about: ${choice.prompt.slice(0, 80)}`);
   remove.addEventListener("click", () =>
     during("Taking it back…", async () => {
-      await call("DELETE", `/v1/preferences/${encodeURIComponent(choice.id)}`);
+      const gone = await call("DELETE", `/v1/preferences/${encodeURIComponent(choice.id)}`);
       await profile();
+      await notYet(gone);
     }),
   );
   box.append(remove);
@@ -241,11 +247,12 @@ $("delete-no").addEventListener("click", () => {
 });
 $("delete-yes").addEventListener("click", () =>
   during("Deleting…", async () => {
-    await call("DELETE", "/v1/profile");
+    const gone = await call("DELETE", "/v1/profile");
     $("sure").hidden = true;
     ahead = null;
     await profile();
     nextPair();
+    await notYet(gone);
   }),
 );
 document.addEventListener("keydown", (event) => {

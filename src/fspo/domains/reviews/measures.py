@@ -17,13 +17,18 @@ CLEAR = 0.5  # the mean compound score of a review that could not be clearer in 
 SHORT = 10  # words in a review that could not be more concise
 LONG = 25  # words in a long review, as the personas write them
 
-# It begins behind the end of another, and takes nothing back (`*+`): so a text is read once.
-SENTENCE = re.compile(r"(?<![^.!?…])[^\w.!?…]*+\w[^.!?…]*+[.!?…]*+")
+_SENTENCE = re.compile(r"[^.!?…]+[.!?…]*")
+_WORD = re.compile(r"\w")
+
+
+def sentences(text: str) -> list[str]:
+    """A text's sentences, each with its full stop if it has one; what holds no word is none."""
+    return [found for found in _SENTENCE.findall(text) if _WORD.search(found)]
 
 
 @lru_cache(maxsize=1 << 16)
 def _sentiment(text: str) -> float:
-    scores = (_analyzer().polarity_scores(s)["compound"] for s in SENTENCE.findall(text))
+    scores = (_analyzer().polarity_scores(s)["compound"] for s in sentences(text))
     return fmean([*scores] or [0.0])
 
 

@@ -3,7 +3,9 @@
 A title is written with what it is, as it stands in the question: "the movie Titanic (1997)".
 """
 
-from importlib.resources import files
+from pathlib import Path
+
+from fspo.text_files import read_lines
 
 _CATEGORIES = {
     "movies": "the movie",
@@ -15,12 +17,9 @@ _CATEGORIES = {
 
 def titles() -> dict[str, list[str]]:
     """The titles of each category, in the order of its file."""
-    folder = files(__package__)
+    folder = Path(__file__).parent
     return {
-        category: [
-            f"{article} {line}"
-            for line in (folder / f"{category}.txt").read_text(encoding="utf-8").splitlines()
-        ]
+        category: [f"{article} {line}" for line in read_lines(folder / f"{category}.txt")]
         for category, article in _CATEGORIES.items()
     }
 

@@ -1,0 +1,199 @@
+"""Makes sure, by numbers, that a model's log-probs are those of its own forward pass.
+
+A tree is read in one pass with a mask over its branches. Layers that carry on what they have read
+in other ways than by attention (recurrent, convolutional, ALiBi) do not read that mask: such a
+model is given each path of a tree by itself. Where that differs from the model's own forward pass,
+too, the model is refused. All this is found out on two very small trees.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fspo.errors import FspoError
+from fspo.learning.growing import Growing, Pair
+from fspo.learning.tree import EpisodeTree
+from fspo.pretrained import first_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ATTENTION = {"full_attention", "sliding_attention"}  # layers that read our masks
+# A window that our masks do not know of would be too long for a small tree to show.
+_WINDOW = re.compile("window|local_attention|attention_chunk")
+_NO_WINDOW = {"sliding_window", "max_window_layers"}
+_VERDICT = "_fspo_paths"  # where a model keeps what was found
+
+
+def reads_paths(model: Any) -> bool:
+    """Whether a model is given each path of a tree by itself; found out when first asked.
+
+    Raises:
+        FspoError: if its log-probs are not right either way.
+    """
+    from fspo.learning.scoring import causal_model
+
+    found = getattr(causal_model(model), _VERDICT, None)
+    return check_exact(model) if found is None else bool(found)
+
+
+def check_exact(model: Any, name: str = "this model") -> bool:
+    """Compares a model's log-probs of small trees with its own forward pass, response by response.
+
+    Args:
+        model: a causal language model of transformers, with or without a LoRA adapter.
+        name: the model's, for messages.
+
+    Returns:
+        Whether it has to be given each path of a tree by itself.
+
+    Raises:
+        FspoError: if it is not right even so.
+    """
+    import torch
+
+    from fspo.learning.scoring import causal_model
+
+    causal = causal_model(model)
+    if is_fake(causal):
+        return _carries_on(causal)
+    learns = causal.training
+    causal.eval()
+    try:
+        with torch.no_grad():
+            paths = _found(model, causal, name)
+    finally:
+        causal.train(learns)
+    setattr(causal, _VERDICT, paths)
+    return paths
+
+
+def _found(model: Any, causal: Any, name: str) -> bool:
+    if reason := _ruled_out(causal.config.get_text_config()):
+        raise _refused(causal, name, reason)
+    trees = small_trees(causal)
+    try:
+        expected = _own(model, trees)
+    except Exception as error:
+        raise _refused(
+            causal, name, f"it cannot read token ids alone ({first_line(error)})"
+        ) from error
+    reason = ""
+    config = causal.config.get_text_config()
+    attention = config._attn_implementation
+    for paths in (False, True):
+        if not paths and _carries_on(causal):
+            continue
+        config._attn_implementation = attention  # which trees may have made ours
+        try:
+            worst = difference(_ours(causal, trees, paths), expected)
+        except Exception as error:
+            reason = f"it cannot be read as others are ({first_line(error)})"
+            continue
+        if worst <= tolerance(causal):
+            return paths
+        reason = f"they differ by {worst:.2g} nats"
+    raise _refused(causal, name, reason)
+
+
+def _ruled_out(config: Any) -> str:
+    """What keeps long texts from being read like short ones, which a small tree cannot show."""
+    if "lsh" in (getattr(config, "attn_layers", None) or ()):
+        return "what it attends to is drawn at random"
+    if (
+        getattr(config, "attention_type", None) == "block_sparse"
+        and config.model_type == "big_bird"
+    ):
+        return "what it attends to in long texts is drawn at random"
+    return ""
+
+
+def _refused(causal: Any, name: str, reason: str) -> FspoError:
+    return FspoError(
+        f"{name}: models of kind {causal.config.model_type} are not supported: log-probs of "
+        f"responses are not those of the model's own forward pass; {reason}. Take another model."
+    )
+
+
+def small_trees(causal: Any) -> list[EpisodeTree]:
+    """Two trees of unlike size, of tokens drawn at random."""
+    config = causal.config.get_text_config()
+    generator = np.random.default_rng(0)
+    end = config.eos_token_id
+    end = end[0] if isinstance(end, list) else end
+    end = end if isinstance(end, int) and 0 <= end < config.vocab_size else 0
+
+    def some(count: int) -> list[int]:
+        return generator.integers(min(3, config.vocab_size - 1), config.vocab_size, count).tolist()
+
+    trees = []
+    for targets in (2, 1):
+        growing = Growing(some(2))
+        for number in range(targets):
+            growing.chain += some(2)
+            pair = Pair([], [*some(3), end], [*some(2), end])
+            growing.target(pair)
+            if number < targets - 1:
+                growing.chain += [*some(1), *pair.rejected]
+        growing.chain.pop()
+        trees.append(EpisodeTree("", *growing.finish()))
+    return trees
+
+
+def _own(model: Any, trees: Sequence[EpisodeTree]) -> Tensor:
+    """The log-probs of all tokens where responses are predicted, float32 (rows, vocabulary)."""
+    import torch
+
+    rows = []
+    for tree in trees:
+        for response in tree.responses:
+            context = tree.path(response.rows[0])
+            ids = torch.tensor([[*context, *response.tokens]], device=model.device)
+            logits = model(input_ids=ids, use_cache=False).logits[0, len(context) - 1 : -1]
+            rows.append(logits.float().log_softmax(-1))
+    return torch.cat(rows)
+
+
+def _ours(causal: Any, trees: Sequence[EpisodeTree], paths: bool) -> Tensor:
+    """The same as we read trees."""
+    from fspo.learning.scoring import own_head, read_rows
+
+    read = read_rows(causal, trees, paths)
+    return own_head(causal, read.kind)(read.hidden).float().log_softmax(-1)
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    """The largest one, in nats; tokens that both rule out are alike."""
+    import torch
+
+    same = (found == expected) | (found.isnan() & expected.isnan())
+    apart = torch.where(same, 0, (found - expected).abs()).max().item()
+    return apart if apart == apart else float("inf")
+
+
+def tolerance(causal: Any) -> float:
+    """What rounding may make of a token's log-prob, in nats."""
+    import torch
+
+    return 1e-4 if causal.dtype in (torch.float32, torch.float64) else 0.25
+
+
+def _carries_on(causal: Any) -> bool:
+    """Whether a model says that some of its layers see another part of the text than we know of."""
+    config = causal.config.get_text_config()
+    told = config.to_dict()
+    windows = [name for name in told if _WINDOW.search(name) and name not in _NO_WINDOW]
+    other = set(getattr(config, "layer_types", None) or ()) - _ATTENTION
+    return bool(other) or any(isinstance(told[name], int) and told[name] > 1 for name in windows)
+
+
+def is_fake(causal: Any) -> bool:
+    """Whether a model has shapes alone, and no numbers."""
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    some = next(causal.parameters())
+    return some.is_meta or isinstance(some, FakeTensor)
