@@ -21,7 +21,6 @@ from fspo.assistant.terminal import plain
 from fspo.domains.measures import casual
 from fspo.domains.reviews import measures
 from fspo.learning.templates import before_next_heading, neutralize, restore
-from fspo.llm import settings
 from fspo.study.cleaning import clean
 from fspo.synthesis.answers import read_answer, read_views
 from fspo.synthesis.personas import read_description
@@ -33,14 +32,17 @@ SOURCES = Path(fspo.__file__).parent
 FUNCTIONS = (
     "compile", "search", "match", "fullmatch", "split", "findall", "finditer", "sub", "subn"
 )  # fmt: skip
-# Patterns that are made while running, and why their time is bounded.
-MADE_AT_RUN_TIME = {
-    "evaluation/reward_judge.py": "`test_markers_of_a_reward_judge` looks at it",
-    "files.py": "a file's own name, every sign of which is escaped",
-    "known_faults.py": "is asked about one line of bounded length",
-    "llm/settings.py": "its patterns are added to those that are found",
-    "llm/faults.py": "a key, every sign of which is escaped",
+# Where patterns are made from what only a function knows, what is looked at in their place.
+MADE_AT_RUN_TIME: dict[str, Callable[[Any], list[str]]] = {
+    "evaluation/reward_judge.py": lambda _: [],  # letters as they are: a test below looks at them
+    "files.py": lambda _: [],  # a name as it is, and eight letters or digits
+    "llm/faults.py": lambda _: [r"(?<![\w-])key(?![\w-])"],
+    "known_faults.py": lambda _: [],  # a message's first words, and no more of it
+    "llm/settings.py": lambda module: list(module._NAMED.values()),
 }
+
+# Compiled here, and used by `match` alone: there only the start of a text is looked at.
+MATCHED = ("home.py", "yaml_files.py")
 
 MILLION = 1_000_000
 RUNS = ["\n", " ", "\t", "#", "<", "\\", "a", "1", ".", "\u200b", " \n", "\r\n", "a\n", "\n#", "<a"]
@@ -52,7 +54,7 @@ class Found:
 
     def __init__(self, where: str, function: str, pattern: str, flags: int) -> None:
         self.where, self.pattern = where, re.compile(pattern, flags)
-        self.anchored = function in ("match", "fullmatch")
+        self.anchored = function in ("match", "fullmatch") or where.startswith(MATCHED)
 
     def run(self, text: str) -> None:
         if self.anchored:
@@ -72,38 +74,29 @@ def patterns() -> Iterator[Found]:
         for node in ast.walk(ast.parse(text)):
             match node:
                 case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=function)) if (
-                    function in FUNCTIONS and name not in MADE_AT_RUN_TIME
+                    function in FUNCTIONS
                 ):
                     module = importlib.import_module(
                         "fspo." + name.removesuffix(".py").replace("/", ".")
                     )
-                    pattern = evaluated(node.args[0], module)
+                    try:
+                        found = [evaluated(node.args[0], module)]
+                    except NameError:
+                        assert name in MADE_AT_RUN_TIME, f"{name}:{node.lineno}: say what it makes"
+                        found = MADE_AT_RUN_TIME[name](module)
                     flags = [word.value for word in node.keywords if word.arg == "flags"]
                     place = {"compile": 1, "sub": 4, "subn": 4, "split": 3}.get(function, 2)
                     flags += node.args[place : place + 1]
-                    yield Found(
-                        f"{name}:{node.lineno}",
-                        function,
-                        pattern,
-                        int(evaluated(flags[0], module)) if flags else 0,
-                    )
+                    for pattern in found:
+                        flag = int(evaluated(flags[0], module)) if flags else 0
+                        yield Found(f"{name}:{node.lineno}", function, pattern, flag)
 
 
 def evaluated(node: ast.expr, module: Any) -> Any:
     return eval(compile(ast.Expression(node), "pattern", "eval"), vars(module))
 
 
-FOUND = [
-    *patterns(),
-    *(
-        Found(f"llm/settings.py:{name}", "search", pattern.pattern, pattern.flags)
-        for name, pattern in (
-            *settings._PATTERNS.items(),
-            ("of value", settings._OF_VALUE),
-            ("of name", settings._OF_NAME),
-        )
-    ),
-]
+FOUND = list(patterns())
 
 
 def in_time(read: Callable[[str], object], text: str, limit: float) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 # What comes before the path in `--policy=name=~/x`.
-_BEFORE = re.compile(r"(--[a-z-]+=)?([^/=~]*=)?(?=~(/|\Z))")
+_BEFORE = re.compile(r"\A(--[a-z-]+=)?([^/=~]*=)?(?=~(/|\Z))")
 _TEXTS = ("--prompt", "--answer", "--password")  # what is said, and not where something is
 
 

@@ -1,4 +1,4 @@
-"""Every causal language model that transformers knows: its log-probs are right, or it is refused."""
+"""Every causal model that transformers knows: its log-probs are right, or it is refused."""
 
 from __future__ import annotations
 
@@ -143,8 +143,8 @@ def test_a_window_that_a_small_tree_does_not_show_is_taken_into_account() -> Non
 
 
 def test_a_model_that_reads_ahead_is_refused() -> None:
-    model = BertLMHeadModel(BertConfig(vocab_size=259, hidden_size=32, num_hidden_layers=2,
-                                       num_attention_heads=4, intermediate_size=48)).eval()  # fmt: skip
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 48}
+    model = BertLMHeadModel(BertConfig(vocab_size=259, num_attention_heads=4, **sizes)).eval()
     for _ in range(2):  # the second time, too
         with pytest.raises(FspoError, match=r"this model: models of kind bert are not supported"):
             completion_logps(model, TREES)
@@ -154,4 +154,5 @@ def test_the_check_leaves_a_model_that_learns_as_it_was() -> None:
     model = small_model().train()
     model.lm_head.eval()
     assert not reads_paths(model)
-    assert model.training and not model.lm_head.training
+    assert model.training
+    assert not model.lm_head.training

@@ -19,12 +19,12 @@ from fspo.assistant.backend import Backend, Sampling
 from fspo.assistant.callers import Callers, Refused
 from fspo.assistant.pairs import Pairs
 from fspo.assistant.profiles import Profiles
-from fspo.console import say
 from fspo.errors import FspoError, ServerError
 from fspo.preferences.records import Preference
 from fspo.web.database import Database
 from fspo.web.faults import TOLD, log_fault
 from fspo.web.guards import add_guards
+from fspo.web.logs import log
 from fspo.web.pages import add_static
 
 _LONGEST_REQUEST = 2_000_000  # bytes
@@ -92,12 +92,8 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(ServerError)
     def not_answered(_: Request, error: ServerError) -> JSONResponse:
         if error.status >= 500:
-            say(error.logged)
+            log(error.logged)
         return told(error.status, error.public)
-
-    @app.exception_handler(Exception)
-    def unknown(_: Request, error: Exception) -> JSONResponse:
-        return told(500, "something went wrong here; it is in the server's log")
 
     @app.exception_handler(FspoError)
     def at_fault(_: Request, error: FspoError) -> JSONResponse:

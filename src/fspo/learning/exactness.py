@@ -124,7 +124,8 @@ def small_trees(causal: Any) -> list[EpisodeTree]:
     end = end if isinstance(end, int) and 0 <= end < config.vocab_size else 0
 
     def some(count: int) -> list[int]:
-        return generator.integers(min(3, config.vocab_size - 1), config.vocab_size, count).tolist()
+        lowest = min(3, config.vocab_size - 1)
+        return [int(token) for token in generator.integers(lowest, config.vocab_size, count)]
 
     trees = []
     for targets in (2, 1):

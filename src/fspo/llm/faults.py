@@ -156,7 +156,8 @@ def without_key(text: str, key: str) -> str:
 
 
 _PART = 8  # characters of a key that are not there by chance
-_MASKED = re.compile(r"([\w-]*)(?:\*{2,}|•{2,}|…|\.{3,})([\w-]*)")
+# A word is looked at from its start alone, and whole (`++`): so a message is read once.
+_MASKED = re.compile(r"((?<![\w-])[\w-]++|)(?:\*{2,}|•{2,}|…|\.{3,})([\w-]*)")
 
 
 def _without_mask(found: re.Match[str], key: str) -> str:

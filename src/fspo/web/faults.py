@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from fspo.console import say
+from fspo.web.logs import log
 
 TOLD = "the database cannot be used at the moment; nothing was changed. Try again later"
 
 
 def log_fault(error: SQLAlchemyError) -> None:
     """Logs of which kind a fault is: its message may hold people's texts, whatever raised it."""
-    say(f"the database failed: {kind_of(error)}")
+    log(f"the database failed: {kind_of(error)}")
 
 
 def kind_of(error: SQLAlchemyError) -> str:

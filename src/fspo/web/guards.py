@@ -5,7 +5,6 @@ They are plain ASGI, so that answers stream through them.
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fspo.web.addresses import network
-from fspo.web.logs import place_of
+from fspo.web.logs import log, place_of
 from fspo.web.pace import Pace
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 MOST_HEADERS = 16_384  # bytes
 _AT_ONCE = 256  # requests
-_log = logging.getLogger("fspo.web")
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -167,17 +165,19 @@ class Faults:
         except ClientDisconnect:
             pass
         except Exception as error:
-            _log.error("a request failed: %s", place_of(error))
+            log(f"a request failed: {place_of(error)}")
             if not begun:  # or else the connection is closed, and the client sees that it broke off
                 await _fault(error)(scope, receive, send)
 
 
 def _fault(error: Exception) -> JSONResponse:
-    from sqlalchemy.exc import DBAPIError, TimeoutError
+    from sqlalchemy.exc import SQLAlchemyError
 
-    if not isinstance(error, (DBAPIError, TimeoutError)):
+    from fspo.web.faults import TOLD
+
+    if not isinstance(error, SQLAlchemyError):
         return _refusal(500, "something went wrong here; it is in the server's log")
-    response = _refusal(503, "what is to be kept cannot be written or read now; try again later")
+    response = _refusal(503, TOLD)
     response.headers["Retry-After"] = "10"
     return response
 

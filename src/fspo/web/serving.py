@@ -137,7 +137,7 @@ def _config(app: FastAPI, **settings: Any) -> uvicorn.Config:
 
     from fspo.web.connections import Connection
     from fspo.web.guards import MOST_HEADERS
-    from fspo.web.logs import make_sparing
+    from fspo.web.logs import begin
 
     config = uvicorn.Config(
         app,
@@ -147,7 +147,7 @@ def _config(app: FastAPI, **settings: Any) -> uvicorn.Config:
         h11_max_incomplete_event_size=MOST_HEADERS,
         **settings,
     )
-    make_sparing()
+    begin()
     return config
 
 
