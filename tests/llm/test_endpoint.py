@@ -122,7 +122,9 @@ UNUSABLE = (
 )
 
 
-@pytest.mark.parametrize("usage", UNUSABLE, ids=str)
+@pytest.mark.parametrize(
+    "usage", UNUSABLE, ids=lambda usage: "absent" if usage is ABSENT else str(usage)
+)
 def test_a_budget_ends_a_run_whatever_a_server_says_of_what_it_used(usage, capsys):
     price = Price(input=1e6, output=1e6)  # one for each token
     asked = [requests(1)[0].again(n) for n in range(1, 41)]
