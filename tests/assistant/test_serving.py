@@ -245,14 +245,14 @@ def test_bytes_that_are_no_utf_8_do_not_end_a_chat(tmp_path: Path) -> None:
             env=os.environ | surroundings,
         )
         assert chat.returncode == 0
-        assert chat.stdout.count(b"half a character") == 2
+        assert chat.stdout.count(b"bytes that are not UTF-8") == 2
         assert b"description (yours): a poet" in chat.stdout
         assert b"Traceback" not in chat.stderr
     failed = subprocess.run(
         [*command, "--user", b"Caf\xe9"], input=b"", capture_output=True, timeout=60
     )
     assert failed.returncode == 2
-    assert b"--user: holds half a character" in failed.stderr
+    assert b"--user: holds bytes that are not UTF-8" in failed.stderr
 
 
 def test_a_servers_message_gives_the_terminal_no_orders(
