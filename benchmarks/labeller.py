@@ -22,13 +22,14 @@ import numpy as np
 
 from fspo.domains.described import load_described
 from fspo.llm.build import Builder
+from fspo.llm.embedding import MiniLM
 from fspo.llm.store import Store
 from fspo.models import load_model
+from fspo.preferences.logistic import entropy
 from fspo.recipe import EngineRecipe, ModelRecipe
 from fspo.synthesis import checks
 from fspo.synthesis.consistency import settle
 from fspo.synthesis.described import cast_of
-from fspo.synthesis.embedding import MiniLM
 from fspo.synthesis.engine import prepare
 from fspo.synthesis.judging import Comparison, Verdict
 from fspo.synthesis.stage import comparison
@@ -120,7 +121,7 @@ def main() -> None:
             for moment, p in stage.probabilities.items()
         },
         "entropy": {
-            moment: round(float(checks.entropy(probabilities).mean()), 4)
+            moment: round(float(entropy(probabilities).mean()), 4)
             for moment, probabilities in stage.probabilities.items()
         },
         "sentences_added": round(float(np.mean([len(m.growth.steps) for m in stage.members])), 2),

@@ -21,11 +21,11 @@ from fspo.assistant.terminal import plain
 from fspo.domains.measures import casual
 from fspo.domains.reviews import measures
 from fspo.learning.templates import before_next_heading, neutralize, restore
+from fspo.llm.quoting import cell, one_line, quoted, sentences, whole_sentences
 from fspo.study.cleaning import clean
 from fspo.synthesis.answers import read_answer, read_views
 from fspo.synthesis.personas import read_description
 from fspo.synthesis.prompts import read_question
-from fspo.synthesis.quoting import cell, one_line, quoted, sentences, whole_sentences
 from fspo.synthesis.responses import tidy
 
 SOURCES = Path(fspo.__file__).parent
@@ -140,7 +140,7 @@ def literals(pattern: re.Pattern[str]) -> list[str]:
 
 def test_the_sources_have_patterns() -> None:
     modules = {found.where.partition(":")[0] for found in FOUND}
-    assert {"learning/templates.py", "synthesis/quoting.py", "study/cleaning.py"} <= modules
+    assert {"learning/templates.py", "llm/quoting.py", "study/cleaning.py"} <= modules
 
 
 @pytest.mark.parametrize("found", FOUND, ids=lambda found: found.where)

@@ -40,13 +40,13 @@ from fspo.evaluation.judges import (
 from fspo.evaluation.model_judge import ModelJudge
 from fspo.evaluation.reward_judge import RewardJudge, load_reward_judge
 from fspo.llm.build import Builder
+from fspo.llm.embedding import Embedder
 from fspo.llm.requests import Reply, Request
 from fspo.llm.store import Remembered, Store
 from fspo.preferences.reading import load_preferences
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import EngineRecipe, ModelRecipe, read_recipe
-from fspo.synthesis.embedding import Embedder
 from fspo.synthesis.population import populate
 
 ANN = User("ann", "Ann likes short answers.", {"wants": {"words": 5}})

@@ -1,14 +1,12 @@
 """The checks beside the plainest way to compute each."""
 
 from itertools import combinations, product
-from math import log
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import entropy as scipy_entropy
 
 from fspo.llm.pretend import pretend_embedder
 from fspo.synthesis import checks
@@ -16,13 +14,6 @@ from fspo.synthesis.answers import Answer
 from fspo.synthesis.judging import Verdict
 
 shares = arrays(np.float64, (5, 7), elements=st.floats(0, 1))
-
-
-@given(shares)
-def test_entropy_is_scipys(probabilities):
-    expected = scipy_entropy(np.stack([probabilities, 1 - probabilities]), axis=0)
-    assert checks.entropy(probabilities) == pytest.approx(expected, abs=1e-9)
-    assert checks.entropy(np.array([[0.5]]))[0, 0] == pytest.approx(log(2))
 
 
 @given(shares)

@@ -23,10 +23,10 @@ from pydantic import Field
 from fspo.errors import FspoError
 from fspo.evaluation.statistics import INTERVALS, paired_difference, pooled_mean, user_ci
 from fspo.llm.asking import ask_readable
+from fspo.llm.quoting import quoted
 from fspo.llm.requests import LanguageModel, Reply, Request
 from fspo.recipe import Section, read_recipe
 from fspo.synthesis.judging import LETTERS, TRIES, read_letter
-from fspo.synthesis.quoting import quoted
 
 QUESTIONS = Path(__file__).with_name("audit.yaml")
 

@@ -235,8 +235,8 @@ def _spent(builder: Builder) -> dict[str, Any]:
 
 def _nearness(method: Rat, tasks: Sequence[Task]) -> dict[str, Any]:
     """How near the descriptions that a method writes come to the true ones, before and after."""
+    from fspo.llm.embedding import MiniLM
     from fspo.methods.rat import description_similarity
-    from fspo.synthesis.embedding import MiniLM
 
     users = [task.user.user_id for task in tasks]
     true = {task.user.user_id: task.user.description for task in tasks}

@@ -13,10 +13,10 @@ from hashlib import blake2b
 from fspo.errors import FspoError
 from fspo.evaluation.judges import Item, Judgement
 from fspo.llm.asking import ask_readable
+from fspo.llm.quoting import quoted
 from fspo.llm.requests import LanguageModel, Reply, Request
 from fspo.preferences.records import User
 from fspo.synthesis.judging import LETTERS, TRIES, read_letter, verdict_of
-from fspo.synthesis.quoting import quoted
 
 INSTRUCTION = (
     "Of two answers to what this person asked, say which one they would prefer. Judge as they "

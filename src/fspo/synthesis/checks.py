@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fspo.llm.embedding import Embedder, similarities
 from fspo.synthesis.answers import Answer
-from fspo.synthesis.embedding import Embedder, similarities
 from fspo.synthesis.judging import Verdict
 
 SHOWN = 40  # users in the disagreement matrix of checks.json
@@ -32,12 +32,6 @@ def similarity(answers: Mapping[str, Sequence[Answer]], embedder: Embedder) -> d
         "median": round(float(np.median(np.concatenate(by_question))), 4),
         "questions": len(by_question),
     }
-
-
-def entropy(probabilities: Matrix) -> Matrix:
-    """Of a label that is one of two with these probabilities, in nats."""
-    p = np.clip(probabilities, 1e-12, 1 - 1e-12)
-    return np.asarray(-(p * np.log(p) + (1 - p) * np.log(1 - p)))
 
 
 def disagreement(probabilities: Matrix) -> Matrix:

@@ -12,10 +12,10 @@ from fspo.domains.described import Described, described_names, load_described
 from fspo.errors import FspoError
 from fspo.files import with_a_name
 from fspo.llm.build import Builder
+from fspo.llm.embedding import MiniLM
 from fspo.llm.meter import Price, Purse
 from fspo.llm.store import Store
 from fspo.recipe import RECIPES, EngineRecipe, read_recipe
-from fspo.synthesis.embedding import MiniLM
 from fspo.synthesis.engine import make
 from fspo.synthesis.judging import Labeller, MeasuredLabeller, ModelLabeller
 from fspo.synthesis.stage import Cast

@@ -7,8 +7,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from fspo.domains.described import Described
+from fspo.llm.quoting import cell
 from fspo.recipe import EngineRecipe
-from fspo.synthesis.quoting import cell
 
 if TYPE_CHECKING:
     from fspo.synthesis.stage import Cast

@@ -17,13 +17,13 @@ import numpy as np
 
 from fspo.domains.described import Described
 from fspo.errors import FspoError
+from fspo.llm.embedding import Embedder
 from fspo.preferences.records import Preference
 from fspo.preferences.streaming import Columns, stream_preferences
 from fspo.recipe import EngineRecipe
 from fspo.synthesis.answers import write_answers
 from fspo.synthesis.checks import Tally
 from fspo.synthesis.consistency import settle
-from fspo.synthesis.embedding import Embedder
 from fspo.synthesis.figures import figures_of, growth_line, json_bytes
 from fspo.synthesis.judging import Labeller, Verdict
 from fspo.synthesis.opposing import Labelled, label_opposed

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fspo.llm.asking import ask_readable
+from fspo.llm.quoting import sentences
 from fspo.llm.requests import LanguageModel, Request
 from fspo.synthesis.judging import Reader
-from fspo.synthesis.quoting import sentences
 
 TRIES = 3
 LONGEST = 60  # words

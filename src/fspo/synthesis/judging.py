@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple, Protocol
 
 from fspo.domains.described import Described
 from fspo.llm.asking import ask_readable
+from fspo.llm.quoting import quoted
 from fspo.llm.requests import LanguageModel, Reply, Request
-from fspo.synthesis.quoting import quoted
 
 LETTERS = ("A", "B")
 TRIES = 3  # how often a verdict is asked for, until it is a letter

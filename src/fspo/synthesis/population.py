@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from fspo.domains.described import Described
+from fspo.llm.embedding import Embedder
 from fspo.llm.requests import LanguageModel
 from fspo.preferences.records import User
 from fspo.recipe import EngineRecipe
-from fspo.synthesis.embedding import Embedder
 from fspo.synthesis.judging import Reader
 from fspo.synthesis.personas import Persona, grow_personas, seed_personas
 from fspo.synthesis.prompts import SPLITS, split_counts

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fspo.llm.asking import ask_readable
+from fspo.llm.quoting import quoted, sentences
 from fspo.llm.requests import LanguageModel, Request
 from fspo.synthesis.judging import Comparison, Labeller, Reader, Verdict
-from fspo.synthesis.quoting import quoted, sentences
 
 TRIES = 3
 LONGEST = 30  # words that a step adds
