@@ -34,7 +34,7 @@ FUNCTIONS = (
 )  # fmt: skip
 # Where patterns are made from what only a function knows, what is looked at in their place.
 MADE_AT_RUN_TIME: dict[str, Callable[[Any], list[str]]] = {
-    "evaluation/reward_judge.py": lambda _: [],  # letters as they are: a test below looks at them
+    "judging/reward_judge.py": lambda _: [],  # letters as they are: a test below looks at them
     "files.py": lambda _: [],  # a name as it is, and eight letters or digits
     "llm/faults.py": lambda _: [r"(?<![\w-])key(?![\w-])"],
     "known_faults.py": lambda _: [],  # a message's first words, and no more of it
@@ -163,7 +163,7 @@ def test_a_pattern_reads_a_million_signs_at_once(found: Found) -> None:
 
 def test_markers_of_a_reward_judge() -> None:
     # The judge's one pattern: a choice between letters as they are, which takes back nothing.
-    source = (SOURCES / "evaluation/reward_judge.py").read_text(encoding="utf-8")
+    source = (SOURCES / "judging/reward_judge.py").read_text(encoding="utf-8")
     assert source.count("re.compile(") == source.count("re.escape(str(token))") == 1
     marks = [AddedToken(text) for text in ("<|end|>", "<|ende|>", "<<<<", "</s>")]
     pattern = "|".join(re.escape(str(token)) for token in marks)

@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from fspo import FspoError, Preference, Preferences, User, load_model
-from fspo.evaluation.reward_judge import load_reward_judge
+from fspo.judging.reward_judge import load_reward_judge
 from fspo.learning.adapters import policy_and_reference
 from fspo.learning.planning import plan
 from fspo.learning.policy import load_policy

@@ -66,7 +66,7 @@ def growth_line(member: Member) -> bytes:
         "remade": member.remade,
         "steps": [asdict(step) for step in growth.steps],
         "description": growth.text,
-        "guidelines": growth.reader.guidelines,
+        "guidelines": growth.guidelines,
     }
     return (json.dumps(line, ensure_ascii=False) + "\n").encode()
 
