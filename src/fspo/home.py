@@ -57,6 +57,5 @@ def cache_folder() -> Path:
         return user_cache_path("fspo")
     except (RuntimeError, KeyError) as error:
         raise FspoError(
-            "this user has no home folder: set FSPO_CACHE to a folder for models that can be "
-            "written, such as `export FSPO_CACHE=/tmp/fspo`"
+            "this user has no home folder: set FSPO_CACHE to a folder of your own, for models"
         ) from error
