@@ -62,6 +62,6 @@ def forget_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings of pip or uv, and no proxies, but those that a test makes."""
     for name in ("INDEX_URL", "EXTRA_INDEX_URL", "FIND_LINKS", "NO_INDEX", "PROXY", "CERT"):
         monkeypatch.delenv(f"PIP_{name}", raising=False)
-    for name in ("UV_INDEX_URL", "UV_DEFAULT_INDEX", "http_proxy", "HTTP_PROXY"):
+    for name in ("UV_INDEX_URL", "UV_DEFAULT_INDEX", "http_proxy", "HTTP_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")

