@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from fspo.errors import FspoError, first_line
+from fspo.home import in_home
 
 if TYPE_CHECKING:
     import ssl
@@ -159,11 +160,11 @@ def _trust(certificates: str | None) -> ssl.SSLContext:
 
 def _link(place: str, filename: str, config: dict[str, str]) -> str:
     """The address of a file that a folder or a page names."""
-    folder = Path(place).expanduser()
-    if "://" not in place:
-        if not (folder / filename).is_file():
+    if "://" not in place and not place.startswith("file:"):
+        path = Path(in_home(place)) / filename
+        if not os.path.isfile(path):  # noqa: PTH113: which takes what may not be read for none
             raise _NotThereError(f"has no {filename}")
-        return (folder / filename).resolve().as_uri()
+        return path.resolve().as_uri()
     page = _page_of(place) if place.startswith("file:") else place
     for name, link in _listed(b"".join(_chunks(page, config, _MOST_LISTED, _ACCEPT))):
         if name == filename:
