@@ -15,11 +15,12 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from fspo import FspoError, Preference, Preferences, User, load_model
+from fspo.embedded import EMBEDDED, list_files
 from fspo.evaluation.reward_judge import load_reward_judge
 from fspo.learning.adapters import policy_and_reference
 from fspo.learning.planning import plan
 from fspo.learning.policy import load_policy
-from fspo.models import EMBEDDED, read_config
+from fspo.models import read_config
 from fspo.preferences.writing import save_preferences
 from fspo.pretrained import with_adapter
 from fspo.recipe import TrainRecipe
@@ -184,5 +185,6 @@ def test_a_kept_embedded_model_brings_no_code(
     tmp_path: Path, ran: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FSPO_CACHE", str(tmp_path))
-    with_code(saved(tmp_path / "models" / EMBEDDED), ran)
+    folder = with_code(saved(tmp_path / "models" / EMBEDDED), ran)
+    list_files(folder)
     no_code(load_model)

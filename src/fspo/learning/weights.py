@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo.errors import FspoError
+from fspo.files import follow_umask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,14 +60,6 @@ def whole_files(folder: Path) -> Iterator[Path]:
             path.replace(folder / path.name)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def follow_umask(folder: Path) -> None:
-    """Gives all files in a folder the permissions that new files have."""
-    mask = os.umask(0)
-    os.umask(mask)
-    for path in folder.rglob("*"):
-        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
 def load_weights(model: Any, folder: Path) -> None:
