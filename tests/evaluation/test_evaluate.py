@@ -230,8 +230,8 @@ def test_ranking_by_a_user(place: Path) -> None:
     with pytest.raises(FspoError, match="no user 'zoe'"):
         rank(method, data, "new?", answers, "zoe")
     for asked, given, named in (
-        ("Caf\udce9", answers, "--prompt: holds half a character"),
-        ("new?", [*answers, "Caf\udce9"], "--answer: candidate 4 holds half a character"),
+        ("Caf\udce9", answers, "--prompt: holds bytes that are not UTF-8"),
+        ("new?", [*answers, "Caf\udce9"], "--answer: candidate 4 holds bytes that are not UTF-8"),
     ):
         with pytest.raises(FspoError, match=named):
             rank(method, data, asked, given, "u5")

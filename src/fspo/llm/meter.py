@@ -100,7 +100,7 @@ class Purse:
 
     def release(self, promised: float) -> None:
         """Takes back what was set aside."""
-        self.promised -= promised
+        self.promised = max(0.0, self.promised - promised)  # rounding may leave less than none
 
     def pay(self, purpose: str, cost: float) -> None:
         """Pays for an answer."""

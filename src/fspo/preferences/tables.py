@@ -67,8 +67,12 @@ def check_whole(text: str, place: str) -> None:
     Raises:
         FspoError: naming `place`, if it cannot.
     """
-    if not is_whole(text):
-        raise FspoError(f"{place} holds half a character (a lone surrogate)")
+    if is_whole(text):
+        return
+    # Python reads a byte of a command line or a terminal that is no UTF-8 as one of these.
+    if any("\udc80" <= sign <= "\udcff" for sign in text):
+        raise FspoError(f"{place} holds bytes that are not UTF-8; set the terminal to UTF-8")
+    raise FspoError(f"{place} holds half a character (a lone surrogate)")
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
