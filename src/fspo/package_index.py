@@ -162,9 +162,10 @@ def _link(place: str, filename: str, config: dict[str, str]) -> str:
     """The address of a file that a folder or a page names."""
     if "://" not in place and not place.startswith("file:"):
         path = Path(in_home(place)) / filename
-        if not os.path.isfile(path):  # noqa: PTH113: which takes what may not be read for none
-            raise _NotThereError(f"has no {filename}")
-        return path.resolve().as_uri()
+        with suppress(PermissionError):
+            if path.is_file():
+                return path.resolve().as_uri()
+        raise _NotThereError(f"has no {filename}")
     page = _page_of(place) if place.startswith("file:") else place
     for name, link in _listed(b"".join(_chunks(page, config, _MOST_LISTED, _ACCEPT))):
         if name == filename:
