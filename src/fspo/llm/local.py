@@ -14,7 +14,8 @@ import numpy as np
 
 from fspo.console import track
 from fspo.errors import FspoError
-from fspo.llm.rendering import SLOT, rendered_slots
+from fspo.letters import letters, start_of
+from fspo.llm.rendering import filled, rendered_slots
 from fspo.llm.sampling import Sampler
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ class LocalModel:
     def tokens(self, conversation: Conversation) -> list[int]:
         """The conversation as the model reads it, up to where its answer begins.
 
-        The template is rendered around slots, and what goes into them is tokenized on its own with
-        special tokens turned off. Without a chat template it is the contents, line after line.
+        The template is rendered around slots, and what goes into them is tokenized on its own, as
+        letters. Without a chat template it is the contents, line after line.
         Where the template knows no system role, or wants roles to alternate, what is said to the
         system stands before what the user says next, and messages of one role are one.
 
@@ -97,17 +98,10 @@ class LocalModel:
                 raise FspoError(f"role {message['role']!r} is unknown: use {', '.join(_ROLES)}")
         contents = [message["content"] for message in conversation]
         if not self.tokenizer.chat_template:
-            text = "\n\n".join(contents) + "\n\n"
-            return list(self.tokenizer(text, split_special_tokens=True).input_ids)
+            [text] = letters(self.tokenizer, ["\n\n".join(contents) + "\n\n"])
+            return [*start_of(self.tokenizer), *text]
         rendered = rendered_slots(self.tokenizer, [message["role"] for message in conversation])
-        tokens: list[int] = []
-        for place, piece in enumerate(SLOT.split(rendered)):
-            is_content = place % 2 == 1
-            text = contents[int(piece)] if is_content else piece
-            tokens += self.tokenizer(
-                text, add_special_tokens=False, split_special_tokens=is_content
-            ).input_ids
-        return tokens
+        return filled(self.tokenizer, rendered, contents)
 
     def continue_all(
         self,
