@@ -17,7 +17,7 @@ from fspo.evaluation.judges import Item, Judgement
 from fspo.letters import letters
 from fspo.llm.rendering import filled, rendered, slot
 from fspo.preferences.records import User
-from fspo.pretrained import from_pretrained, read_config
+from fspo.pretrained import read_config, read_tokenizer, read_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -123,34 +123,19 @@ def load_reward_judge(name: str, batch_size: int = 8) -> RewardJudge:
         FspoError: if there is no such model, it has no safetensors weights, or more than one
             output.
     """
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    from transformers.utils import logging
+    from transformers import AutoModelForSequenceClassification
 
-    logging.disable_progress_bar()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    short = device == "cuda" and torch.cuda.is_bf16_supported()
     what = f"reward model {name!r}"
-    tokenizer = from_pretrained(AutoTokenizer, name, what, _ADVICE)
-    model = from_pretrained(
-        AutoModelForSequenceClassification,
-        name,
-        what,
-        _ADVICE,
-        config=read_config(name, what, _ADVICE),
-        dtype=torch.bfloat16 if short else torch.float32,
-        use_safetensors=True,
-    )
+    config = read_config(name, what, _ADVICE)
+    tokenizer = read_tokenizer(config, name, what, _ADVICE)
+    model = read_weights(AutoModelForSequenceClassification, config, what, _ADVICE)
     if model.config.num_labels != 1:
         raise FspoError(
-            f"reward model {name!r}: it has {model.config.num_labels} outputs, and a reward model "
-            "has one: a score."
+            f"{what}: it has {model.config.num_labels} outputs, and a reward model has one: "
+            "a score."
         )
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if positions:
-        tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     model.config.pad_token_id = tokenizer.pad_token_id
-    return RewardJudge(name, model.to(device).eval(), tokenizer, batch_size)
+    return RewardJudge(name, model, tokenizer, batch_size)
 
 
 def _judgement(score: float, other: float) -> Judgement:

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fspo.errors import FspoError
+from fspo.errors import FspoError, first_line
 from fspo.learning.growing import Growing, Pair
 from fspo.learning.tree import EpisodeTree
-from fspo.pretrained import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
