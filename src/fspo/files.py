@@ -324,3 +324,14 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def cache_folder() -> Path:
+    """Returns where models, and what is known of them, are kept: `FSPO_CACHE`, or the user's own.
+
+    Raises:
+        RuntimeError: if the user has no home folder.
+    """
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get("FSPO_CACHE") or user_cache_path("fspo"))

@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo.errors import FspoError
-from fspo.files import write_json
+from fspo.files import cache_folder, write_json
 
 if TYPE_CHECKING:
     from fspo.preferences.records import Preferences
@@ -188,10 +187,7 @@ def _state_of(path: Path) -> dict[str, int]:
 
 def _note_of(path: Path) -> Path | None:
     """Where a large file's hash is noted down, in the user's cache; None without one."""
-    from platformdirs import user_cache_path
-
     try:
-        cache = Path(os.environ.get("FSPO_CACHE") or user_cache_path("fspo"))
+        return cache_folder() / "hashes" / f"{of_parts(str(path.resolve()))}.json"
     except RuntimeError:  # nobody's home
         return None
-    return cache / "hashes" / f"{of_parts(str(path.resolve()))}.json"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fspo import pretrained
 from fspo.console import say
 from fspo.errors import FspoError
-from fspo.files import clear_cache, replacing_folder
+from fspo.files import cache_folder, clear_cache, replacing_folder
 from fspo.places import base_of
 from fspo.pretrained import read_tokenizer, read_weights, usual_dtype, with_adapter
 
@@ -59,16 +58,19 @@ def load_model(
         than the positions that the model has.
 
     Raises:
-        FspoError: if there is no such model, it has no safetensors weights, or it cannot be
-            fetched.
+        FspoError: if there is no such model, it has no safetensors weights, it cannot be fetched,
+            or its log-probs are not those of its own forward pass.
     """
     from transformers import AutoModelForCausalLM
+
+    from fspo.learning.exactness import check_loaded
 
     folder = Path(name)
     if adapter is None and (folder / "adapter_config.json").is_file():
         name, adapter = base_of(folder), folder
     config, tokenizer, _ = read_config(name)
     model = read_weights(AutoModelForCausalLM, config, f"model {name!r}", _ADVICE)
+    check_loaded(model, name)
     if adapter is not None:
         model = with_adapter(model, Path(adapter)).eval()
     return model, tokenizer
@@ -108,10 +110,8 @@ def embedded_model(cache: Path | None = None) -> Path:
         FspoError: if it cannot be fetched, or is not the file that we know.
     """
     from filelock import FileLock
-    from platformdirs import user_cache_path
 
-    cache = cache or Path(os.environ.get("FSPO_CACHE") or user_cache_path("fspo"))
-    folder = cache / "models" / EMBEDDED
+    folder = (cache or cache_folder()) / "models" / EMBEDDED
     clear_cache(folder)
     if folder.is_dir():
         return folder

@@ -17,6 +17,7 @@ from fspo.errors import FspoError
 from fspo.letters import letters, start_of
 from fspo.llm.rendering import filled, rendered_slots
 from fspo.llm.sampling import Sampler
+from fspo.llm.writing import BATCH, Alone, way_of
 
 if TYPE_CHECKING:
     import torch
@@ -156,7 +157,11 @@ class LocalModel:
 
         self._check_window(prompts, 1)
         with torch.inference_mode():
-            logits, _, _ = self._read([prompts])
+            if way_of(self.model) == BATCH:
+                logits, _, _ = self.read([prompts])
+            else:
+                way = way_of(self.model)
+                logits = torch.cat([Alone(self.model, way).read(prompt) for prompt in prompts])
             logps = torch.log_softmax(logits.float(), dim=-1)[:, list(tokens)]
         return cast("list[list[float]]", logps.tolist())
 
@@ -181,11 +186,14 @@ class LocalModel:
         import torch
 
         ends = self._ends()
+        if way_of(self.model) != BATCH:
+            prompts = [prompt for group in groups for prompt in group]
+            return [self._write(prompt, max_new_tokens, sampler, stop) for prompt in prompts]
         written: list[list[int]] = [[] for group in groups for _ in group]
         rows = list(range(len(written)))  # of the batch
         going = set(rows)
         with torch.inference_mode():
-            logits, cache, mask = self._read(groups)
+            logits, cache, mask = self.read(groups)
             for step in range(1, max_new_tokens + 1):
                 tokens = sampler.draw(logits)
                 for row, token in zip(rows, tokens.tolist(), strict=True):
@@ -204,12 +212,34 @@ class LocalModel:
                     tokens, mask = tokens[chosen], mask[chosen]
                     rows = [rows[place] for place in places]
                 mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-                logits = self._forward(tokens[:, None], mask, cache)
+                logits = self.forward(tokens[:, None], mask, cache)
         return written
 
-    def _read(
-        self, groups: Sequence[Sequence[list[int]]]
-    ) -> tuple[torch.Tensor, Any, torch.Tensor]:
+    def _write(
+        self,
+        prompt: list[int],
+        max_new_tokens: int,
+        sampler: Sampler,
+        stop: Callable[[str], bool] | None,
+    ) -> list[int]:
+        """One conversation's answer, read by itself."""
+        import torch
+
+        ends, written = self._ends(), list[int]()
+        with torch.inference_mode():
+            reading = Alone(self.model, way_of(self.model))
+            new = prompt
+            while len(written) < max_new_tokens:
+                token = int(sampler.draw(reading.read(new)))
+                if token in ends:
+                    break
+                new = [token]
+                written += new
+                if stop and stop(self.tokenizer.decode(written)):
+                    break
+        return written
+
+    def read(self, groups: Sequence[Sequence[list[int]]]) -> tuple[torch.Tensor, Any, torch.Tensor]:
         """Reads the prompts: what a group's all begin with once, then the rest of each.
 
         Every row is padded twice on the left, before what its group shares and before the rest.
@@ -234,7 +264,7 @@ class LocalModel:
             mask[row, room - shared : room] = 1
             mask[row, room + width - len(rest) :] = 1
             tokens[row, width - len(rest) :] = torch.tensor(rest)
-        return self._forward(tokens, mask, cache), cache, mask
+        return self.forward(tokens, mask, cache), cache, mask
 
     def _openings(self, groups: Sequence[Sequence[list[int]]]) -> list[list[int]]:
         """What each group's prompts begin with, at least a token less than the shortest one."""
@@ -242,7 +272,9 @@ class LocalModel:
 
         shared = [min(_shared_prefix(group), min(map(len, group)) - 1) for group in groups]
         # A window counts places, and padding inside it would take some.
-        windowed = any(layer.is_sliding for layer in roomy_cache(self.model.config).layers)
+        windowed = any(
+            getattr(layer, "is_sliding", False) for layer in roomy_cache(self.model.config).layers
+        )
         if windowed or not all(shared):
             return [[] for _ in groups]
         return [group[0][:length] for group, length in zip(groups, shared, strict=True)]
@@ -257,10 +289,10 @@ class LocalModel:
         for opening in filter(None, openings):
             caches.append(roomy_cache(self.model.config))
             tokens = torch.tensor([opening], device=self.model.device)
-            self._forward(tokens, torch.ones_like(tokens), caches[-1])
+            self.forward(tokens, torch.ones_like(tokens), caches[-1])
         return joined(self.model.config, caches, repeats)
 
-    def _forward(self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
         """The logits of the next tokens; `mask` says which places hold one, `tokens`' included."""
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
         output = self.model(
