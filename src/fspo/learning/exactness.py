@@ -236,7 +236,8 @@ def _carries_on(causal: Any) -> bool:
     """Whether a model says that some of its layers see another part of the text than we know of."""
     config = causal.config.get_text_config()
     other = set(getattr(config, "layer_types", None) or ()) - _ATTENTION
-    return bool(other) or bool(windows(config) - _NO_WINDOW)
+    by_distance = config.model_type == "bloom" or getattr(config, "alibi", False)
+    return bool(other) or by_distance or bool(windows(config) - _NO_WINDOW)
 
 
 def windows(config: Any) -> set[str]:
