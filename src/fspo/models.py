@@ -6,15 +6,14 @@ anybody asked whether to run it (`pretrained.py`).
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fspo import pretrained
 from fspo.embedded import EMBEDDED, embedded_model
 from fspo.errors import FspoError
 from fspo.places import base_of
-from fspo.pretrained import from_pretrained, with_adapter
+from fspo.pretrained import read_tokenizer, read_weights, usual_dtype, with_adapter
 
 if TYPE_CHECKING:
     import torch
@@ -43,30 +42,22 @@ def load_model(
         than the positions that the model has.
 
     Raises:
-        FspoError: if there is no such model, it has no safetensors weights, or it cannot be
-            fetched.
+        FspoError: if there is no such model, it has no safetensors weights, it cannot be fetched,
+            or its log-probs are not those of its own forward pass.
     """
-    import torch
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    from fspo.learning.exactness import check_loaded
+
     folder = Path(name)
     if adapter is None and (folder / "adapter_config.json").is_file():
         name, adapter = base_of(folder), folder
-    config, tokenizer, dtype = read_config(name)
-    model: Any = from_pretrained(
-        AutoModelForCausalLM,
-        config.name_or_path,
-        f"model {name!r}",
-        _ADVICE,
-        config=config,
-        dtype=dtype,
-        use_safetensors=True,
-    )
+    config, tokenizer, _ = read_config(name)
+    model = read_weights(AutoModelForCausalLM, config, f"model {name!r}", _ADVICE)
+    check_loaded(model, name)
     if adapter is not None:
-        model = with_adapter(model, Path(adapter))
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
+        model = with_adapter(model, Path(adapter)).eval()
+    return model, tokenizer
 
 
 def read_config(name: str) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase, torch.dtype]:
@@ -82,15 +73,9 @@ def read_config(name: str) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase, t
     Raises:
         FspoError: as `load_model`.
     """
-    import torch
-    from transformers import AutoTokenizer
-
-    place = str(embedded_model()) if name == EMBEDDED else name
-    config = pretrained.read_config(place, f"model {name!r}", _ADVICE)
-    tokenizer = from_pretrained(AutoTokenizer, place, f"model {name!r}", _ADVICE)
+    place, what = str(embedded_model()) if name == EMBEDDED else name, f"model {name!r}"
+    config = pretrained.read_config(place, what, _ADVICE)
+    tokenizer = read_tokenizer(config, place, what, _ADVICE)
     if tokenizer.eos_token_id is None:
-        raise FspoError(f"model {name!r}: its tokenizer names no end-of-text token")
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, positions or sys.maxsize)
-    short = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return config, tokenizer, torch.bfloat16 if short else torch.float32
+        raise FspoError(f"{what}: its tokenizer names no end-of-text token")
+    return config, tokenizer, usual_dtype()

@@ -109,18 +109,11 @@ def adapter_names(model: Any) -> dict[str, str]:
 
 
 def check_resumable(model: Any, adapter: Path) -> None:
-    """Makes sure that a run which starts from this adapter can be gone on with, and can be undone.
+    """Makes sure that a run which starts from this adapter can be gone on with.
 
     Raises:
-        FspoError: if a weight learns that would not be saved, or that the reference shares.
+        FspoError: if a weight learns that would not be saved.
     """
-    bias = getattr(model.peft_config["default"], "bias", "none")
-    if bias != "none":
-        raise FspoError(
-            f"adapter: {adapter}: trains biases of the model itself (bias: {bias}), which its "
-            "reference shares, so that nothing would be measured against the start. Take an "
-            "adapter with bias: none."
-        )
     kept = set(adapter_names(model).values())
     learning = [name for name, weight in model.named_parameters() if weight.requires_grad]
     lost = [name for name in learning if name not in kept]
