@@ -68,8 +68,13 @@ def check_exact(model: Any, name: str = "this model") -> bool:
     causal = causal_model(model)
     if is_fake(causal):
         return _carries_on(causal)
-    with torch.no_grad(), at_rest(model):
-        paths = _found(model, causal, name)
+    config = causal.config.get_text_config()
+    attention = config._attn_implementation
+    try:
+        with torch.no_grad(), at_rest(model):
+            paths = _found(model, causal, name)
+    finally:
+        config._attn_implementation = attention  # which trees may have made ours
     setattr(causal, _VERDICT, paths)
     return paths
 
