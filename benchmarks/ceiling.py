@@ -24,17 +24,21 @@ from typing import Any
 
 import numpy as np
 
-from fspo.evaluation.judges import domain_utility
 from fspo.evaluation.statistics import win_rate
-from fspo.evaluation.winrate import Utility, outcome
 from fspo.files import write_json
+from fspo.judging.measured import MARGIN, Utility, domain_utility
 from fspo.preferences.reading import load_preferences
 from fspo.preferences.records import User
 
 
 def won(user: User, answers: Sequence[str], base: Sequence[str], utility: Utility) -> float:
     """How often any of these answers wins against any of base's, in percent; a tie is half."""
-    return win_rate(outcome(utility, user, ours, other) for ours in answers for other in base)
+    gaps = (
+        utility(user.attributes, ours) - utility(user.attributes, other)
+        for ours in answers
+        for other in base
+    )
+    return win_rate(0.5 if abs(gap) < MARGIN else float(gap > 0) for gap in gaps)
 
 
 def best(user: User, answers: Mapping[str, Sequence[str]], utility: Utility) -> list[str]:

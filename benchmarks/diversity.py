@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from fspo.domains.described import load_described
+from fspo.llm.embedding import MiniLM
 from fspo.llm.ensemble import Ensemble, Member
 from fspo.llm.local import LocalModel
 from fspo.llm.local_chat import LocalChat
 from fspo.models import load_model
 from fspo.synthesis.answers import write_answers
 from fspo.synthesis.checks import similarity
-from fspo.synthesis.embedding import MiniLM
 from fspo.synthesis.personas import seed_personas
 from fspo.synthesis.prompts import Question
 

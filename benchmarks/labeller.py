@@ -4,9 +4,9 @@
 
 Users of the roleplay domain are put to the same pairs before and after their descriptions were
 refined, in both orders. A labeller that reads gives an entropy well under log 2 = 0.693 nats and a
-lean near 0. With `--by likelihood` nobody is asked: the answer is preferred whose log-probability
-gains more by the user's description. Replies are kept in a file: a second run costs nothing. What
-is printed is JSON.
+position bias near 0. With `--by likelihood` nobody is asked: the answer is preferred whose
+log-probability gains more by the user's description. Replies are kept in a file: a second run costs
+nothing. What is printed is JSON.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from typing import Any
 import numpy as np
 
 from fspo.domains.described import load_described
+from fspo.judging.verdicts import Comparison, Verdict
 from fspo.llm.build import Builder
+from fspo.llm.embedding import MiniLM
 from fspo.llm.store import Store
 from fspo.models import load_model
+from fspo.preferences.logistic import entropy
+from fspo.preferences.records import User
 from fspo.recipe import EngineRecipe, ModelRecipe
 from fspo.synthesis import checks
 from fspo.synthesis.consistency import settle
 from fspo.synthesis.described import cast_of
-from fspo.synthesis.embedding import MiniLM
 from fspo.synthesis.engine import prepare
-from fspo.synthesis.judging import Comparison, Verdict
 from fspo.synthesis.stage import comparison
 
 
@@ -41,7 +43,12 @@ class Likelihood:
         self._model, self._tokenizer = load_model(name)
         self._gaps: dict[tuple[str, str, str, str], float] = {}
 
-    def label(
+    name = "likelihood"
+
+    def check(self, users: Sequence[User]) -> None:
+        """Nothing: to a user without a description both answers are as likely."""
+
+    def judge(
         self, comparisons: Sequence[Comparison], draw: int = 0, description: str = ""
     ) -> list[Verdict]:
         """Nothing is drawn: every draw is the same."""
@@ -49,14 +56,14 @@ class Likelihood:
 
     def _gain(self, c: Comparison) -> float:
         """By how many nats more the first answer gains."""
-        told = self._gap(f"Answer.\nWrite for this reader: {c.reader.description}", c)
+        told = self._gap(f"Answer.\nWrite for this reader: {c.user.description}", c)
         return told - self._gap("Answer.", c)
 
     def _gap(self, system: str, c: Comparison) -> float:
-        key = (system, c.question, c.first, c.second)
+        key = (system, c.prompt, c.first, c.second)
         if key not in self._gaps:
-            self._gaps[key] = self._logp(system, c.question, c.first) - self._logp(
-                system, c.question, c.second
+            self._gaps[key] = self._logp(system, c.prompt, c.first) - self._logp(
+                system, c.prompt, c.second
             )
         return self._gaps[key]
 
@@ -107,7 +114,7 @@ def main() -> None:
     settle(recipe, domain, cast, stage, "train", 0)
     tally = checks.Tally()
     asked = [comparison(member, probe) for member in stage.members for probe in stage.probes]
-    for compared, verdict in zip(asked, cast.labeller.label(asked), strict=True):
+    for compared, verdict in zip(asked, cast.labeller.judge(asked), strict=True):
         tally.add(verdict, compared.first, compared.second)
     found: dict[str, Any] = {
         "machine": machine(),
@@ -120,7 +127,7 @@ def main() -> None:
             for moment, p in stage.probabilities.items()
         },
         "entropy": {
-            moment: round(float(checks.entropy(probabilities).mean()), 4)
+            moment: round(float(entropy(probabilities).mean()), 4)
             for moment, probabilities in stage.probabilities.items()
         },
         "sentences_added": round(float(np.mean([len(m.growth.steps) for m in stage.members])), 2),

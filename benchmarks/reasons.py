@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from people_splits import read
 
+from fspo.llm.embedding import Embedder, MiniLM
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.writing import save_preferences
-from fspo.synthesis.embedding import Embedder, MiniLM
 
 LEAST = 12  # choices of a person who is taken in
 REASONS = 3  # in a description

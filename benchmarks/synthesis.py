@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from fspo.domains.described import load_described
+from fspo.judging.model_judge import model_labeller
 from fspo.llm.endpoint import Endpoint
 from fspo.llm.meter import Meter
 from fspo.llm.pretend import Pretend, pretend_embedder
@@ -35,7 +36,6 @@ from fspo.llm.requests import LanguageModel, Reply, Request
 from fspo.llm.store import Remembered, Store
 from fspo.recipe import EngineRecipe
 from fspo.synthesis.engine import make
-from fspo.synthesis.judging import ModelLabeller
 from fspo.synthesis.stage import Cast
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +77,7 @@ def run(recipe: EngineRecipe, model: LanguageModel, folder: Path) -> dict[str, A
     domain = load_described(recipe.domain)
     store = Store(folder / "replies.sqlite")
     remembered = Remembered(model, store)
-    labeller = ModelLabeller(remembered, domain.guidelines)
+    labeller = model_labeller(remembered, domain.guidelines)
     start = time.perf_counter()
     figures = make(
         recipe, domain, Cast(remembered, remembered, labeller), pretend_embedder, folder / "out", 0

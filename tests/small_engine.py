@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fspo.domains.described import Described, load_described
+from fspo.judging.measured import measured_labeller
+from fspo.judging.model_judge import model_labeller
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.requests import LanguageModel, Reply, Request
 from fspo.recipe import EngineRecipe
 from fspo.synthesis.engine import make
-from fspo.synthesis.judging import MeasuredLabeller, ModelLabeller
 from fspo.synthesis.stage import Cast
 
 SETTINGS = {"users": 20, "questions": 20, "answers_per_question": 4, "preferences_per_user": 6}
@@ -21,9 +22,9 @@ def run(
     recipe = EngineRecipe.model_validate(SETTINGS | {"domain": str(folder)} | settings)
     measured = recipe.labeller == "measured"
     labeller = (
-        MeasuredLabeller(domain, recipe.margin, recipe.liked)
+        measured_labeller(domain, recipe.margin, recipe.liked)
         if measured
-        else ModelLabeller(model, domain.guidelines)
+        else model_labeller(model, domain.guidelines)
     )
     return make(recipe, domain, Cast(model, model, labeller), pretend_embedder, out, seed), domain
 

@@ -9,7 +9,7 @@ from conftest import byte_tokenizer
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from fspo.evaluation.reward_judge import RewardJudge
+from fspo.judging.reward_judge import RewardJudge
 from fspo.learning.growing import Reader
 from fspo.letters import letters, start_of
 from fspo.llm.local import LocalModel

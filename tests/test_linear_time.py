@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken
 
 import fspo
 from fspo.assistant.pieces import Pieces, whole
@@ -21,11 +20,11 @@ from fspo.assistant.terminal import plain
 from fspo.domains.measures import casual
 from fspo.domains.reviews import measures
 from fspo.learning.templates import before_next_heading, neutralize, restore
+from fspo.llm.quoting import cell, one_line, quoted, sentences, whole_sentences
 from fspo.study.cleaning import clean
 from fspo.synthesis.answers import read_answer, read_views
 from fspo.synthesis.personas import read_description
 from fspo.synthesis.prompts import read_question
-from fspo.synthesis.quoting import cell, one_line, quoted, sentences, whole_sentences
 from fspo.synthesis.responses import tidy
 
 SOURCES = Path(fspo.__file__).parent
@@ -34,7 +33,6 @@ FUNCTIONS = (
 )  # fmt: skip
 # Where patterns are made from what only a function knows, what is looked at in their place.
 MADE_AT_RUN_TIME: dict[str, Callable[[Any], list[str]]] = {
-    "evaluation/reward_judge.py": lambda _: [],  # letters as they are: a test below looks at them
     "files.py": lambda _: [],  # a name as it is, and eight letters or digits
     "llm/faults.py": lambda _: [r"(?<![\w-])key(?![\w-])"],
     "known_faults.py": lambda _: [],  # a message's first words, and no more of it
@@ -140,7 +138,7 @@ def literals(pattern: re.Pattern[str]) -> list[str]:
 
 def test_the_sources_have_patterns() -> None:
     modules = {found.where.partition(":")[0] for found in FOUND}
-    assert {"learning/templates.py", "synthesis/quoting.py", "study/cleaning.py"} <= modules
+    assert {"learning/templates.py", "llm/quoting.py", "study/cleaning.py"} <= modules
 
 
 @pytest.mark.parametrize("found", FOUND, ids=lambda found: found.where)
@@ -159,17 +157,6 @@ def test_a_pattern_takes_linear_time_on_runs_of_its_own_signs(found: Found) -> N
 def test_a_pattern_reads_a_million_signs_at_once(found: Found) -> None:
     for run in ["\n", " ", "#<", MIXED[0]]:
         assert in_time(found.run, run * (MILLION // len(run)) + "x", 5)
-
-
-def test_markers_of_a_reward_judge() -> None:
-    # The judge's one pattern: a choice between letters as they are, which takes back nothing.
-    source = (SOURCES / "evaluation/reward_judge.py").read_text(encoding="utf-8")
-    assert source.count("re.compile(") == source.count("re.escape(str(token))") == 1
-    marks = [AddedToken(text) for text in ("<|end|>", "<|ende|>", "<<<<", "</s>")]
-    pattern = "|".join(re.escape(str(token)) for token in marks)
-    for run in ("<", "<|", "<|end", "</"):
-        found = Found("", "compile", pattern, 0)
-        assert in_time(found.run, run * MILLION, 5)
 
 
 @given(st.text("ab .!?…,\n_é-"))

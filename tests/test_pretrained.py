@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrained
 
 from fspo import FspoError, Preference, Preferences, User, load_model
 from fspo.embedded import EMBEDDED, list_files
-from fspo.evaluation.reward_judge import load_reward_judge
+from fspo.judging.reward_judge import load_reward_judge
 from fspo.learning.adapters import policy_and_reference
 from fspo.learning.planning import plan
 from fspo.learning.policy import load_policy

@@ -145,7 +145,8 @@ def _check_names(recipe: PaperRecipe) -> None:
 
 
 def _check_judges(recipe: PaperRecipe) -> None:
-    from fspo.evaluation.judges import domain_utility, judge_recipe
+    from fspo.judging.build import judge_recipe
+    from fspo.judging.measured import domain_utility
 
     asked = [
         name

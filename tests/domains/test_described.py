@@ -145,7 +145,7 @@ def test_folders_given_by_path_win_over_nothing_else(tmp_path, monkeypatch):
 
 
 def test_no_two_questions_of_a_domain_are_nearly_the_same():
-    from fspo.synthesis.embedding import MiniLM
+    from fspo.llm.embedding import MiniLM
     from fspo.synthesis.prompts import ALIKE
 
     pytest.importorskip("sentence_transformers")

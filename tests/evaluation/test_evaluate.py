@@ -31,7 +31,8 @@ from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.ranking import rank
 from fspo.evaluation.repetition import repetition
 from fspo.evaluation.report import report
-from fspo.evaluation.winrate import outcome
+from fspo.judging.measured import MeasuredJudge
+from fspo.judging.verdicts import Comparison
 from fspo.learning.policy import load_policy
 from fspo.learning.train import train
 from fspo.methods.build import trained
@@ -207,11 +208,15 @@ def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
 
 
 def test_outcomes() -> None:
-    utility = load_domain("reviews").utility
+    judge = MeasuredJudge("reviews", load_domain("reviews").utility, dict)
     critic = User("u", attributes={"sentiment": -1.0, "verbosity": 0.0})
-    assert outcome(utility, critic, "This is awful.", "This is wonderful.") == 1.0
-    assert outcome(utility, critic, "This is wonderful.", "This is awful.") == 0.0
-    assert outcome(utility, critic, "A film.", "A book.") == 0.5
+    pairs = [
+        ("This is awful.", "This is wonderful."),
+        ("This is wonderful.", "This is awful."),
+        ("A film.", "A book."),
+    ]
+    verdicts = judge.judge([Comparison(critic, "", *pair) for pair in pairs])
+    assert [verdict.probability for verdict in verdicts] == [1.0, 0.0, 0.5]
 
 
 def test_ranking_by_a_user(place: Path) -> None:

@@ -419,6 +419,14 @@ def test_what_could_not_be_measured_is_left_out(tmp_path):
     assert "how sure that is was not measured" in page.text("li")
 
 
+def test_results_of_earlier_versions_are_rendered_alike(tmp_path):
+    results = full()
+    page = written(tmp_path, results)
+    for method in results["methods"].values():
+        method["lean"] = 0.02  # what position_bias was called
+    assert written(tmp_path, results) == page
+
+
 def test_nearly_all_is_not_called_all(tmp_path):
     results = {**REQUIRED, "preference_accuracy": {"by_shots": {"0": 0.5, "8": 0.998}, "n": 9}}
     assert "in 99.8% of cases" in Page(written(tmp_path, results)).text("h1")

@@ -16,8 +16,8 @@ from server_manners import ANSWER_WITHHELD, PROMPT_REFUSED, SETTING_REFUSED
 from fspo.assistant.backend import Person, Sampling
 from fspo.assistant.remote import RemoteBackend
 from fspo.errors import FspoError
-from fspo.evaluation.judges import Item
-from fspo.evaluation.model_judge import ModelJudge
+from fspo.judging.model_judge import ModelJudge
+from fspo.judging.verdicts import Comparison
 from fspo.llm.asking import ask_readable
 from fspo.llm.endpoint import Endpoint
 from fspo.llm.faults import fault_of, without_key
@@ -189,14 +189,14 @@ def test_refusals_of_one_question_in_a_row_do_not_end_a_run():
 
 def test_a_judge_that_refuses_an_item_judges_the_others(tmp_path):
     user = User("u", description="likes tea")
-    items = [Item(user, f"prompt {n}", f"one {n}", f"other {n}") for n in range(10)]
+    items = [Comparison(user, f"prompt {n}", f"one {n}", f"other {n}") for n in range(10)]
     with ChatServer(
         manner=lambda b: PROMPT_REFUSED["azure"] if "prompt 3" in str(b["messages"]) else None
     ) as server:
         purse = Purse()
         model = Remembered(endpoint(server), Store(tmp_path / "verdicts.sqlite"), purse)
         judged = ModelJudge(model).judge(items)
-    assert [judgement.malformed for judgement in judged] == [n == 3 for n in range(10)]
+    assert [verdict.malformed for verdict in judged] == [n == 3 for n in range(10)]
     assert sum(purse.refusals().values()) == 2  # in both orders
 
 
@@ -346,10 +346,10 @@ THOUGHTS = ["<think>A or B?</think>", "[THINK]hm[/THINK]\n", "<thinking>\nB</thi
 @pytest.mark.parametrize("thought", THOUGHTS)
 def test_a_judge_that_thinks_first_is_read_behind_it(thought):
     user = User("u", description="likes tea")
-    items = [Item(user, "why?", "short", "long"), Item(user, "how?", "one", "two")]
+    items = [Comparison(user, "why?", "short", "long"), Comparison(user, "how?", "one", "two")]
     with ChatServer(logprobs=False, text=lambda m, seed: f"{thought}A") as server:
         judged = ModelJudge(endpoint(server)).judge(items)
-    assert not any(judgement.malformed for judgement in judged)
+    assert not any(verdict.malformed for verdict in judged)
 
 
 @given(st.sampled_from(THOUGHTS), st.text("ab <>/[]\n", max_size=20))
@@ -384,7 +384,7 @@ def test_thinking_is_taken_off_in_linear_time():
 def test_verdicts_that_say_nothing_are_said_aloud(capsys):
     user = User("u", description="likes tea")
     with ChatServer(logprobs=False, text=lambda m, seed: "Well\x1b[2J, both.") as server:
-        judged = ModelJudge(endpoint(server)).judge([Item(user, "why?", "short", "long")])
+        judged = ModelJudge(endpoint(server)).judge([Comparison(user, "why?", "short", "long")])
     assert judged[0].malformed
     told = capsys.readouterr().err
     assert "2 of 2 verdicts are none of A, B" in told

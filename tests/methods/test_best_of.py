@@ -11,9 +11,9 @@ import pytest
 from conftest import byte_tokenizer, small_model
 
 from fspo import FspoError, Preference, Preferences, User
+from fspo.evaluation.answers import answer_tasks
 from fspo.evaluation.keeping import Kept
 from fspo.evaluation.ranking import rank
-from fspo.evaluation.winrate import write_answers
 from fspo.learning.policy import load_policy
 from fspo.learning.train import train
 from fspo.methods.best_of import BestOf, all_finite, draw_seed, log_odds_over_first
@@ -91,11 +91,11 @@ def test_it_resumes_to_the_same_answers(tmp_path: Path) -> None:
     many = [Task(User(f"u{k}"), [], ["p", "pp"]) for k in range(20)]
     method = BestOf(Rambler(), 4)
     kept = Kept(tmp_path, method.name, "")
-    first = write_answers(method, many, kept, 3)
+    first = answer_tasks(method, many, kept, 3)
     written = sorted((tmp_path / "rambler-best-of-4").iterdir())
     assert len(written) == 3
     written[1].unlink()
-    assert write_answers(method, many, kept, 3) == first
+    assert answer_tasks(method, many, kept, 3) == first
 
 
 @pytest.fixture(scope="module")

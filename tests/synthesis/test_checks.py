@@ -1,28 +1,19 @@
 """The checks beside the plainest way to compute each."""
 
 from itertools import combinations, product
-from math import log
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import entropy as scipy_entropy
 
+from fspo.judging.verdicts import Verdict
 from fspo.llm.pretend import pretend_embedder
 from fspo.synthesis import checks
 from fspo.synthesis.answers import Answer
-from fspo.synthesis.judging import Verdict
 
 shares = arrays(np.float64, (5, 7), elements=st.floats(0, 1))
-
-
-@given(shares)
-def test_entropy_is_scipys(probabilities):
-    expected = scipy_entropy(np.stack([probabilities, 1 - probabilities]), axis=0)
-    assert checks.entropy(probabilities) == pytest.approx(expected, abs=1e-9)
-    assert checks.entropy(np.array([[0.5]]))[0, 0] == pytest.approx(log(2))
 
 
 @given(shares)
@@ -90,7 +81,7 @@ def test_labels_are_counted_with_their_bias():
     tally.add(Verdict("malformed", 0.5), "x", "y z")
     assert tally.figures() == {
         "labels": {"clear": 3, "inconsistent": 1, "unsure": 1, "malformed": 1},
-        "position": {"mean_lean": 0.175, "mean_absolute_lean": 0.225},
+        "position_bias": {"mean": 0.175, "mean_absolute": 0.225},
         "length": {"longer_chosen": round(2.5 / 3, 4)},
         "balance": {"first_chosen": round(1 / 3, 4)},
     }

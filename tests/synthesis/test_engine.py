@@ -80,7 +80,7 @@ def test_labels_are_the_labellers_and_the_checks_count_them(folder, tmp_path):
     assert figures["labels"]["inconsistent"] == figures["labels"]["malformed"] == 0
     assert figures["labels"]["clear"] == len(data) == figures["preferences"]
     assert figures["entropy"]["before"] == pytest.approx(-0.9 * log(0.9) - 0.1 * log(0.1), abs=1e-4)
-    assert figures["position"]["mean_lean"] == 0
+    assert figures["position_bias"]["mean"] == 0
     matrix = np.array(figures["disagreement"]["matrix"])
     assert set(np.unique(matrix)) == {0.0, 1.0}  # users agree on everything, or on nothing
     shares = [float(np.mean(row)) for row in matrix]

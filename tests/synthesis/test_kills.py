@@ -21,7 +21,7 @@ from fspo.llm.store import Remembered, Store
 from fspo.recipe import EngineRecipe
 from fspo.synthesis.engine import make
 from fspo.synthesis.stage import Cast
-from fspo.synthesis.judging import ModelLabeller
+from fspo.judging.model_judge import model_labeller
 
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
 slowness = float(sys.argv[3])
@@ -37,7 +37,7 @@ domain = load_described(str(folder))
 recipe = EngineRecipe(domain=str(folder), users=40, questions=30, answers_per_question=4,
                       preferences_per_user=12, refinements=3, grown_users=0.2)
 model = Remembered(Slow(), Store(out.with_name(out.name + ".replies.sqlite")))
-make(recipe, domain, Cast(model, model, ModelLabeller(model, domain.guidelines)),
+make(recipe, domain, Cast(model, model, model_labeller(model, domain.guidelines)),
      pretend_embedder, out, 0)
 """
 

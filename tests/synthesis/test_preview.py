@@ -6,12 +6,12 @@ import pytest
 from small_domain import write_domain
 
 from fspo.domains.described import load_described
+from fspo.judging.model_judge import model_labeller
 from fspo.llm.meter import Expected
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.requests import Request
 from fspo.recipe import RECIPES, EngineRecipe, read_recipe
 from fspo.synthesis.engine import make
-from fspo.synthesis.judging import ModelLabeller
 from fspo.synthesis.preview import expected, preview, render
 from fspo.synthesis.stage import Cast
 
@@ -44,7 +44,7 @@ def test_it_counts_what_a_run_asks(folder, tmp_path):
     plan = recipe(folder)
     seen: list[Request] = []
     domain, model = load_described(str(folder)), Pretend(seen.append)
-    cast = Cast(model, model, ModelLabeller(model, domain.guidelines))
+    cast = Cast(model, model, model_labeller(model, domain.guidelines))
     make(plan, domain, cast, pretend_embedder, tmp_path / "out", 0)
     asked = Counter(request.purpose for request in seen)
     found = preview(plan, 2, 0)

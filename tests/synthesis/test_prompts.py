@@ -6,9 +6,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fspo.errors import FspoError
+from fspo.llm.embedding import MiniLM, Unlike
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.requests import Request
-from fspo.synthesis.embedding import MiniLM, Unlike
 from fspo.synthesis.prompts import (
     SPLITS,
     grow_questions,

@@ -22,11 +22,10 @@ from pydantic import Field
 
 from fspo.errors import FspoError
 from fspo.evaluation.statistics import INTERVALS, paired_difference, pooled_mean, user_ci
-from fspo.llm.asking import ask_readable
-from fspo.llm.requests import LanguageModel, Reply, Request
+from fspo.judging.model_judge import LETTERS, ask_for_letter
+from fspo.llm.quoting import quoted
+from fspo.llm.requests import LanguageModel, Request
 from fspo.recipe import Section, read_recipe
-from fspo.synthesis.judging import LETTERS, TRIES, read_letter
-from fspo.synthesis.quoting import quoted
 
 QUESTIONS = Path(__file__).with_name("audit.yaml")
 
@@ -220,14 +219,7 @@ def _asked(
             "Reply with the letter A or B and nothing else."
         )
         requests.append(Request((("user", said),), 1, seed=seed, choices=LETTERS, purpose="audit"))
-    found = ask_readable(judge, requests, read_letter, TRIES, "Auditing")
-    return [_first_letter(letter, reply) for letter, reply in found]
-
-
-def _first_letter(letter: str | None, reply: Reply) -> float | None:
-    if letter is None:
-        return None
-    return reply.probabilities[0] if reply.probabilities else float(letter == LETTERS[0])
+    return ask_for_letter(judge, requests, "Auditing")
 
 
 def _measured(own: Values, base: Values, seed: int, most: float | None = 1.0) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fspo.evaluation.answers import answer_tasks
 from fspo.evaluation.audit import audit, prompts
 from fspo.evaluation.cohort import cohort, drops_ties, who_is_asked
 from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.probing import draw_probes
-from fspo.evaluation.winrate import write_answers
 from fspo.files import write_json
 from fspo.methods.method import Task
 
@@ -72,7 +72,7 @@ def run_audit(
     depends = dependencies(compared, likeliest)
     for method in methods(compared, names, likeliest):
         kept = Kept(out / "answers", method.name, depends(method.name))
-        written = write_answers(method, tasks, kept, seed)
+        written = answer_tasks(method, tasks, kept, seed)
         by_user = zip(tasks, written, strict=True)
         answers[method.name] = {task.user.user_id: own for task, own in by_user}
     found = {
@@ -95,7 +95,7 @@ def _reader(judge: str | None, out: Path) -> LanguageModel | None:
     if judge is None:
         return None
     from fspo.errors import FspoError
-    from fspo.evaluation.judges import judge_recipe
+    from fspo.judging.build import judge_recipe
     from fspo.llm.build import Builder
     from fspo.llm.store import Store
 

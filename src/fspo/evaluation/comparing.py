@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from fspo.evaluation.agreement import agreement, labeled_items
 from fspo.evaluation.groups import compare_groups, groups_of, worse_served
-from fspo.evaluation.judges import Item, Judge, Judgement, MeasuredJudge
 from fspo.evaluation.length_control import length_controlled_win_rate
 from fspo.evaluation.probing import Probe
 from fspo.evaluation.repetition import repetition
 from fspo.evaluation.statistics import binomial_p, paired_difference, wins_of_decided
 from fspo.evaluation.summaries import groups, known, summary
+from fspo.judging.agreement import agreement, labeled_comparisons
+from fspo.judging.measured import MeasuredJudge
+from fspo.judging.verdicts import TIE, Comparison, Judge, Verdict
 from fspo.methods.method import Task
 from fspo.preferences.records import Preference, Preferences
 
@@ -22,44 +23,48 @@ Answers = Mapping[str, list[list[str]]]  # method -> for each task, its answers
 Outcomes = dict[str, list[float]]  # user -> an outcome for each answer
 
 
-def outcomes(answers: Answers, tasks: Sequence[Task], judge: Judge) -> dict[str, list[Judgement]]:
-    """For each method the judge's word on each of its answers beside the base model's."""
+def judge_answers(
+    answers: Answers, tasks: Sequence[Task], judge: Judge
+) -> dict[str, list[Verdict]]:
+    """Returns for each method the verdict on each of its answers beside the base model's."""
     found = {}
     for name, written in answers.items():
-        items = [
-            Item(task.user, prompt, answer, other)
+        compared = [
+            Comparison(task.user, prompt, answer, other)
             for task, own, base in zip(tasks, written, answers["base"], strict=True)
             for prompt, answer, other in zip(task.prompts, own, base, strict=True)
         ]
-        # Base against itself is a tie by definition, whatever a judge might say.
-        found[name] = [Judgement(0.5)] * len(items) if name == "base" else judge.judge(items)
+        if name == "base":  # against itself a tie by definition, whatever a judge might say
+            found[name] = [TIE] * len(compared)
+        else:
+            found[name] = judge.judge(compared, description="Judging")
     return found
 
 
 def win_rates(
-    answers: Answers, judged: Mapping[str, Sequence[Judgement]], tasks: Sequence[Task], seed: int
+    answers: Answers, judged: Mapping[str, Sequence[Verdict]], tasks: Sequence[Task], seed: int
 ) -> dict[str, Any]:
     """Every method against base, in percent: win rate, length-controlled win rate, by group.
 
-    `p` is of a one-sided binomial test that it wins more often than it loses; `lean` is by how much
-    the judge favored whichever answer came first, from -0.5 to 0.5; `repetition` is the
+    `p` is of a one-sided binomial test that it wins more often than it loses; `position_bias` is
+    by how much the judge favored whichever answer came first, from -0.5 to 0.5; `repetition` is the
     mean share of an answer's runs of three words that stood in it before, in percent; `by_user`
     holds each answer's outcome, from 0 to 100.
     """
     members = groups([task.user for task in tasks])
     base = _by_user(tasks, [_words(own) for own in answers["base"]])
     compared = {}
-    for name, judgements in judged.items():
-        won = by_user(tasks, [judgement.outcome for judgement in judgements])
+    for name, verdicts in judged.items():
+        won = by_user(tasks, [verdict.probability for verdict in verdicts])
         rates = {user: [100 * value for value in own] for user, own in won.items()}
         words = _by_user(tasks, [_words(own) for own in answers[name]])
         controlled = length_controlled_win_rate(won, words, base, np.random.default_rng(seed))
         compared[name] = summary(rates, seed, "winrate") | {
             "length_controlled": round(controlled.winrate, 2),
             "length_controlled_ci95": known((controlled.low, controlled.high), 2),
-            "p": binomial_p(*wins_of_decided(j.outcome for j in judgements)),
-            "malformed": sum(judgement.malformed for judgement in judgements),
-            "lean": round(float(np.mean([judgement.lean for judgement in judgements])), 4),
+            "p": binomial_p(*wins_of_decided(v.probability for v in verdicts)),
+            "malformed": sum(verdict.malformed for verdict in verdicts),
+            "position_bias": round(float(np.mean([v.position_bias for v in verdicts])), 4),
             "mean_length": round(float(np.mean([n for own in words.values() for n in own])), 1),
             "repetition": round(100 * _mean_repetition(answers[name]), 1),
             "by_group": {
@@ -72,21 +77,19 @@ def win_rates(
 
 
 def differences(
-    name: str, judged: Mapping[str, Sequence[Judgement]], tasks: Sequence[Task], seed: int
+    name: str, judged: Mapping[str, Sequence[Verdict]], tasks: Sequence[Task], seed: int
 ) -> dict[str, Any]:
     """By how many points a method's win rate is above each other one's, on the same prompts."""
     won = {
-        method: by_user(tasks, [100 * judgement.outcome for judgement in judgements])
-        for method, judgements in judged.items()
+        method: by_user(tasks, [100 * verdict.probability for verdict in verdicts])
+        for method, verdicts in judged.items()
     }
     return {other: difference(won[name], own, seed) for other, own in won.items() if other != name}
 
 
-def warnings(
-    judgements: Sequence[Judgement], tasks: Sequence[Task], seed: int
-) -> list[dict[str, Any]]:
+def warnings(verdicts: Sequence[Verdict], tasks: Sequence[Task], seed: int) -> list[dict[str, Any]]:
     """Groups of users, by any attribute, whom a method serves worse than everyone else."""
-    won = by_user(tasks, [100 * judgement.outcome for judgement in judgements])
+    won = by_user(tasks, [100 * verdict.probability for verdict in verdicts])
     compared = compare_groups(won, groups_of([task.user for task in tasks]), seed, most=100.0)
     return [
         {
@@ -113,8 +116,9 @@ def agreement_with_choices(judge: Judge, probes: Sequence[Probe]) -> dict[str, A
     asked = Preferences(
         {user: list(own) for user, own in by_user.items()}, [probe.user for probe in probes]
     )
-    items, labels = labeled_items(asked)
-    found = agreement([judgement.outcome for judgement in judge.judge(items)], labels)
+    comparisons, labels = labeled_comparisons(asked)
+    verdicts = judge.judge(comparisons, description="Judging")
+    found = agreement([verdict.probability for verdict in verdicts], labels)
     kappa = round(found.kappa, 4) if np.isfinite(found.kappa) else None
     return {"share": round(found.share, 4), "kappa": kappa, "n": found.n}
 

@@ -18,19 +18,19 @@ import numpy as np
 from fspo.console import say
 from fspo.errors import FspoError
 from fspo.evaluation import comparing, summaries
+from fspo.evaluation.answers import answer_tasks
 from fspo.evaluation.cohort import Cohort, cohort, drops_ties, who_is_asked
 from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.mirroring import mirrored_name, probe_mirrored
 from fspo.evaluation.probing import Gaps, draw_probes, probe, shot_counts
 from fspo.evaluation.stacking import stacks
 from fspo.evaluation.statistics import INTERVALS
-from fspo.evaluation.winrate import write_answers
 from fspo.files import write_json
 from fspo.methods.method import Task
 from fspo.preferences.records import Preferences, plain_text
 
 if TYPE_CHECKING:
-    from fspo.evaluation.judges import Judge
+    from fspo.judging.verdicts import Judge
     from fspo.llm.build import Builder
     from fspo.methods.build import Trained
     from fspo.methods.rat import Rat
@@ -114,7 +114,7 @@ def evaluate(
         if told and isinstance(method, Rat):
             descriptions[method.name] = _nearness(method, tasks)
         if judge:
-            answers[method.name] = write_answers(method, tasks, said(out / "answers"), seed)
+            answers[method.name] = answer_tasks(method, tasks, said(out / "answers"), seed)
     read_off = [mirrored_name(name) if recipe.mirrored else name for name in gaps if name in ours]
     told_by_ours = {name: gaps[name] for name in read_off}
     simple = {predictor.name: probe(predictor, probes, counts) for predictor in beside}
@@ -147,7 +147,7 @@ def evaluate(
         "example": None,
     }
     if judge:
-        judged = comparing.outcomes(answers, tasks, judge)
+        judged = comparing.judge_answers(answers, tasks, judge)
         results |= {
             "methods": comparing.win_rates(answers, judged, tasks, seed),
             "differences": comparing.differences(first.name, judged, tasks, seed),
@@ -177,7 +177,7 @@ def _judge(
     Beside it what pays for a model's verdicts.
     """
     from fspo.domains import load_domain
-    from fspo.evaluation.judges import judge_recipe, load_judge
+    from fspo.judging.build import judge_recipe, load_judge
     from fspo.llm.build import Builder
     from fspo.llm.store import Store
 
@@ -235,8 +235,8 @@ def _spent(builder: Builder) -> dict[str, Any]:
 
 def _nearness(method: Rat, tasks: Sequence[Task]) -> dict[str, Any]:
     """How near the descriptions that a method writes come to the true ones, before and after."""
+    from fspo.llm.embedding import MiniLM
     from fspo.methods.rat import description_similarity
-    from fspo.synthesis.embedding import MiniLM
 
     users = [task.user.user_id for task in tasks]
     true = {task.user.user_id: task.user.description for task in tasks}

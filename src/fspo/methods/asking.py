@@ -16,8 +16,8 @@ import numpy as np
 
 from fspo.errors import FspoError
 from fspo.methods.method import Floats, Predictor
+from fspo.preferences.logistic import entropy
 from fspo.preferences.records import Preference, User
-from fspo.synthesis.checks import entropy
 
 
 def next_pair(

@@ -76,12 +76,12 @@ def baselines(names: Sequence[str], training: Preferences, seed: int) -> Iterato
 
 
 def _fitted(names: Sequence[str], training: Preferences, seed: int) -> Iterator[Predictor]:
+    from fspo.llm.embedding import MiniLM
     from fspo.methods.factors import Factors
     from fspo.methods.gpo import train_gpo
     from fspo.methods.simple import EmbeddingLogistic, Longer, Majority, Nearest
     from fspo.methods.vectors import Remembered, remembered
     from fspo.preferences.factors import ResponseFactors
-    from fspo.synthesis.embedding import MiniLM
 
     def draw() -> np.random.Generator:
         return np.random.default_rng(seed)

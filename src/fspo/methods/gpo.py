@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fspo.console import track
+from fspo.llm.embedding import Embedder
 from fspo.methods.vectors import (
     Floats,
     Sample,
@@ -28,7 +29,6 @@ from fspo.methods.vectors import (
     remembered,
 )
 from fspo.preferences.records import Preference, Preferences, User, training_rows
-from fspo.synthesis.embedding import Embedder
 
 if TYPE_CHECKING:
     from torch import Tensor

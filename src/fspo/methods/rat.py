@@ -20,8 +20,8 @@ from fspo.preferences.records import Preference, User
 if TYPE_CHECKING:
     from fspo.learning.growing import Tokens
     from fspo.learning.policy import Policy
+    from fspo.llm.embedding import Embedder
     from fspo.recipe import EvaluateRecipe
-    from fspo.synthesis.embedding import Embedder
 
 _AT_ONCE = 12  # descriptions; each takes the memory of its shots
 

@@ -26,8 +26,8 @@ from fspo.locks import only_run
 from fspo.preferences.records import Preferences
 
 if TYPE_CHECKING:
+    from fspo.llm.embedding import Embedder
     from fspo.recipe import TrainRecipe
-    from fspo.synthesis.embedding import Embedder
 
 _USERS_AT_ONCE = 4
 _SAME = 1e-6  # cosines that are nearer than this tell nothing apart
@@ -60,7 +60,7 @@ def train(recipe: TrainRecipe, resume: bool = False, embed: Embedder | None = No
 
 def _train(recipe: TrainRecipe, resume: bool, embed: Embedder | None) -> Path:
     from fspo.learning.train import train as train_policy
-    from fspo.synthesis.embedding import MiniLM
+    from fspo.llm.embedding import MiniLM
 
     preferences = training_data(recipe)
     check_described(preferences)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fspo.domains.measures import words
+from fspo.llm.embedding import Embedder
 from fspo.methods.vectors import (
     Floats,
     Sample,
@@ -24,7 +25,6 @@ from fspo.methods.vectors import (
 )
 from fspo.preferences.logistic import fit_logistic, log_loss
 from fspo.preferences.records import Preference, Preferences, User, training_rows
-from fspo.synthesis.embedding import Embedder
 
 PRIOR_VOTES = (2.0, 8.0, 32.0, 128.0)  # beside a pair's own
 SHARPNESS = (1.0, 3.0, 10.0, 30.0)  # of similarities

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fspo.llm.embedding import Embedder, Vectors
 from fspo.preferences.records import Preference, Preferences
-from fspo.synthesis.embedding import Embedder, Vectors
 
 Floats = NDArray[np.float64]
 

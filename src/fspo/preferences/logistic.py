@@ -19,6 +19,12 @@ def log_loss(log_odds: Floats) -> float:
     return float(np.logaddexp(0, -log_odds).mean())
 
 
+def entropy(probabilities: Floats) -> Floats:
+    """Returns the entropy of a choice between two, in nats, for each probability of the first."""
+    p = np.clip(probabilities, 1e-12, 1 - 1e-12)
+    return np.asarray(-(p * np.log(p) + (1 - p) * np.log(1 - p)))
+
+
 def fit_logistic(rows: Floats, l2: float, offsets: Floats | None = None) -> Floats:
     """The weights w that minimize `sum_i -log sigmoid(x_i.w + o_i) + l2 / 2 |w|^2`.
 

@@ -18,10 +18,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from fspo.domains.described import Described, Example
 from fspo.llm.asking import ask_readable
+from fspo.llm.quoting import one_line
 from fspo.llm.requests import LanguageModel, Request
 from fspo.synthesis.personas import Persona
 from fspo.synthesis.prompts import Question
-from fspo.synthesis.quoting import one_line
 from fspo.synthesis.responses import REFUSAL, says_something
 
 TEMPERATURE = 1.0

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fspo.judging.verdicts import Verdict
+from fspo.llm.embedding import Embedder, similarities
 from fspo.synthesis.answers import Answer
-from fspo.synthesis.embedding import Embedder, similarities
-from fspo.synthesis.judging import Verdict
 
 SHOWN = 40  # users in the disagreement matrix of checks.json
 
@@ -32,12 +32,6 @@ def similarity(answers: Mapping[str, Sequence[Answer]], embedder: Embedder) -> d
         "median": round(float(np.median(np.concatenate(by_question))), 4),
         "questions": len(by_question),
     }
-
-
-def entropy(probabilities: Matrix) -> Matrix:
-    """Of a label that is one of two with these probabilities, in nats."""
-    p = np.clip(probabilities, 1e-12, 1 - 1e-12)
-    return np.asarray(-(p * np.log(p) + (1 - p) * np.log(1 - p)))
 
 
 def disagreement(probabilities: Matrix) -> Matrix:
@@ -104,9 +98,9 @@ class Tally:
     """Counts labels as they come."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    lean: float = 0.0
-    absolute_lean: float = 0.0
-    ordered: int = 0
+    position_bias: float = 0.0  # a sum over the pairs that were asked about in both orders
+    absolute_bias: float = 0.0
+    in_both_orders: int = 0
     first_chosen: int = 0
     longer_chosen: float = 0.0
 
@@ -114,9 +108,9 @@ class Tally:
         """Counts a verdict on two answers."""
         self.outcomes[verdict.outcome] += 1
         if verdict.outcome in ("clear", "inconsistent"):
-            self.ordered += 1
-            self.lean += verdict.lean
-            self.absolute_lean += abs(verdict.lean)
+            self.in_both_orders += 1
+            self.position_bias += verdict.position_bias
+            self.absolute_bias += abs(verdict.position_bias)
         if verdict.outcome == "clear":
             is_first = verdict.probability > 0.5
             longer = len(first.split()) - len(second.split())
@@ -125,13 +119,13 @@ class Tally:
 
     def figures(self) -> dict[str, Any]:
         """What was counted, as shares of the pairs."""
-        clear = max(1, self.outcomes["clear"])
+        clear, asked = max(1, self.outcomes["clear"]), max(1, self.in_both_orders)
         names = ("clear", "inconsistent", "unsure", "malformed")
         return {
             "labels": {name: self.outcomes[name] for name in names},
-            "position": {
-                "mean_lean": round(self.lean / max(1, self.ordered), 4),
-                "mean_absolute_lean": round(self.absolute_lean / max(1, self.ordered), 4),
+            "position_bias": {
+                "mean": round(self.position_bias / asked, 4),
+                "mean_absolute": round(self.absolute_bias / asked, 4),
             },
             "length": {"longer_chosen": round(self.longer_chosen / clear, 4)},
             "balance": {"first_chosen": round(self.first_chosen / clear, 4)},

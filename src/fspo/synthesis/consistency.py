@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 
 from fspo.domains.described import Described
+from fspo.judging.verdicts import Judge
 from fspo.recipe import EngineRecipe
 from fspo.synthesis import checks
 from fspo.synthesis.guidelines import guide
-from fspo.synthesis.judging import Labeller, Reader
 from fspo.synthesis.population import Member
 from fspo.synthesis.refining import refine
 from fspo.synthesis.stage import Cast, Stage, comparison, own_pairs, parts
@@ -58,10 +59,10 @@ def _guide(recipe: EngineRecipe, domain: Described, cast: Cast, members: Sequenc
     """Writes guidelines for each user anew, from the description as it is now."""
     if recipe.labeller == "measured" or not recipe.guidelines:
         return
-    readers = [member.reader for member in members]
-    guided = guide(readers, domain.guidelines, cast.thinker, "Writing guidelines")
-    for member, reader in zip(members, guided, strict=True):
-        member.growth.reader = reader
+    people = [member.growth.text for member in members]
+    guided = guide(people, domain.guidelines, cast.thinker, "Writing guidelines")
+    for member, guidelines in zip(members, guided, strict=True):
+        member.growth.guidelines = guidelines
 
 
 def _refine(
@@ -73,10 +74,10 @@ def _refine(
     seeds: Sequence[int],
 ) -> None:
     """From the seed persona; without guidelines, as it is the description that has to decide."""
-    readers = [Reader(m.persona.description, "", m.persona.wants) for m in part]
+    users = [replace(m.growth.user, description=m.persona.description) for m in part]
     drawn = [islice(own_pairs(m, stage, seeds[0]), recipe.refinements) for m in part]
     grown = refine(
-        readers,
+        users,
         [[(q, one.text, other.text) for q, one, other in own] for own in drawn],
         cast.labeller,
         cast.thinker,
@@ -88,15 +89,13 @@ def _refine(
         member.growth = growth
 
 
-def _probe(
-    recipe: EngineRecipe, labeller: Labeller, stage: Stage, description: str
-) -> checks.Matrix:
+def _probe(recipe: EngineRecipe, labeller: Judge, stage: Stage, description: str) -> checks.Matrix:
     """What all users of a split say of the same pairs: (users, probes), first preferred."""
     rows: list[float] = []
     stage.decided = 0
     for part in parts(stage.members, len(stage.probes)):
         asked = [comparison(member, probe) for member in part for probe in stage.probes]
-        draws = [labeller.label(asked, draw, description) for draw in range(recipe.repeats)]
+        draws = [labeller.judge(asked, draw, description) for draw in range(recipe.repeats)]
         stage.decided += sum(verdict.outcome == "clear" for own in draws for verdict in own)
         rows += [float(np.mean([v.probability for v in own])) for own in zip(*draws, strict=True)]
     return np.array(rows).reshape(len(stage.members), len(stage.probes))

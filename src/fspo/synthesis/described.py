@@ -11,13 +11,15 @@ from fspo.console import SECONDS_BETWEEN_LINES, say
 from fspo.domains.described import Described, described_names, load_described
 from fspo.errors import FspoError
 from fspo.files import with_a_name
+from fspo.judging.measured import measured_labeller
+from fspo.judging.model_judge import model_labeller
+from fspo.judging.verdicts import Judge
 from fspo.llm.build import Builder
+from fspo.llm.embedding import MiniLM
 from fspo.llm.meter import Price, Purse
 from fspo.llm.store import Store
 from fspo.recipe import RECIPES, EngineRecipe, read_recipe
-from fspo.synthesis.embedding import MiniLM
 from fspo.synthesis.engine import make
-from fspo.synthesis.judging import Labeller, MeasuredLabeller, ModelLabeller
 from fspo.synthesis.stage import Cast
 
 
@@ -121,7 +123,7 @@ def cast_of(recipe: EngineRecipe, domain: Described, builder: Builder) -> Cast:
     Raises:
         FspoError: if the labeller measures, and the domain has nothing to measure.
     """
-    labeller: Labeller
+    labeller: Judge
     if recipe.labeller == "measured":
         if not domain.measures:
             raise FspoError(
@@ -133,8 +135,8 @@ def cast_of(recipe: EngineRecipe, domain: Described, builder: Builder) -> Cast:
                 "refinements: a measured labeller does not read descriptions, so there is nothing "
                 "to refine: set it to 0."
             )
-        labeller = MeasuredLabeller(domain, recipe.margin, recipe.liked)
+        labeller = measured_labeller(domain, recipe.margin, recipe.liked)
     else:
-        labeller = ModelLabeller(builder.model(recipe.labeller), domain.guidelines)
+        labeller = model_labeller(builder.model(recipe.labeller), domain.guidelines)
     writer, thinker = builder.ensemble(recipe.writers), builder.model(recipe.thinker)
     return Cast(writer, thinker, labeller, builder.purse.refusals)

@@ -7,8 +7,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from fspo.domains.described import Described
+from fspo.llm.quoting import cell
 from fspo.recipe import EngineRecipe
-from fspo.synthesis.quoting import cell
 
 if TYPE_CHECKING:
     from fspo.synthesis.stage import Cast
@@ -127,7 +127,7 @@ def _checked(figures: Mapping[str, Any]) -> str:
         "users' mean disagreement": differ["mean"],
         "users outside its bounds": differ["users_outside"],
         "users remade": differ["users_remade"],
-        "lean toward the answer shown first": figures["position"]["mean_lean"],
+        "bias toward the answer shown first": figures["position_bias"]["mean"],
         "the longer answer is chosen": figures["length"]["longer_chosen"],
         "the answer drawn first is chosen": figures["balance"]["first_chosen"],
         "held-out questions nearly the same as a training question": leaks["questions"][

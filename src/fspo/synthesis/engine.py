@@ -17,15 +17,15 @@ import numpy as np
 
 from fspo.domains.described import Described
 from fspo.errors import FspoError
+from fspo.judging.verdicts import Judge, Verdict
+from fspo.llm.embedding import Embedder
 from fspo.preferences.records import Preference
 from fspo.preferences.streaming import Columns, stream_preferences
 from fspo.recipe import EngineRecipe
 from fspo.synthesis.answers import write_answers
 from fspo.synthesis.checks import Tally
 from fspo.synthesis.consistency import settle
-from fspo.synthesis.embedding import Embedder
 from fspo.synthesis.figures import figures_of, growth_line, json_bytes
-from fspo.synthesis.judging import Labeller, Verdict
 from fspo.synthesis.opposing import Labelled, label_opposed
 from fspo.synthesis.pairing import Draw, pairs
 from fspo.synthesis.population import Member, populate
@@ -136,7 +136,7 @@ def prepare(
 def _label(
     members: Sequence[Member],
     stage: Stage,
-    labeller: Labeller,
+    labeller: Judge,
     limit: int,
     tally: Tally,
     seed: int,
@@ -155,7 +155,7 @@ def _label(
                 for draw in islice(own, limit - len(found[place]))
             ]
             asked = [comparison(part[place], draw) for place, draw in drawn]
-            verdicts = labeller.label(asked, description=shown)
+            verdicts = labeller.judge(asked, description=shown)
             for (place, draw), verdict in zip(drawn, verdicts, strict=True):
                 tally.add(verdict, draw[1].text, draw[2].text)
                 if verdict.outcome == "clear":

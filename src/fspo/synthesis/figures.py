@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from fspo.llm.embedding import Embedder
+from fspo.preferences.logistic import entropy
 from fspo.recipe import EngineRecipe
 from fspo.synthesis import checks, personas, prompts
-from fspo.synthesis.embedding import Embedder
 from fspo.synthesis.population import Member
 from fspo.synthesis.stage import Stage
 
@@ -41,7 +42,7 @@ def figures_of(
         "writers": dict(Counter(a.model for own in answers.values() for a in own).most_common()),
         "similarity": checks.similarity(answers, embedder),
         "entropy": {
-            moment: round(float(checks.entropy(probabilities).mean()), 4)
+            moment: round(float(entropy(probabilities).mean()), 4)
             for moment, probabilities in train.probabilities.items()
         },
         "growth": round(float(np.mean([len(m.growth.steps) for m in train.members])), 2),
@@ -65,7 +66,7 @@ def growth_line(member: Member) -> bytes:
         "remade": member.remade,
         "steps": [asdict(step) for step in growth.steps],
         "description": growth.text,
-        "guidelines": growth.reader.guidelines,
+        "guidelines": growth.guidelines,
     }
     return (json.dumps(line, ensure_ascii=False) + "\n").encode()
 

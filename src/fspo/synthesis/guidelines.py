@@ -9,40 +9,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fspo.llm.asking import ask_readable
+from fspo.llm.quoting import sentences
 from fspo.llm.requests import LanguageModel, Request
-from fspo.synthesis.judging import Reader
-from fspo.synthesis.quoting import sentences
 
 TRIES = 3
 LONGEST = 60  # words
 
 
 def guide(
-    readers: Sequence[Reader], everybody: str, thinker: LanguageModel, description: str = ""
-) -> list[Reader]:
-    """The users, each with guidelines that fit the description as it is now.
+    people: Sequence[str], everybody: str, thinker: LanguageModel, description: str = ""
+) -> list[str]:
+    """Has guidelines written for each user.
 
     Args:
-        readers: the users.
+        people: the users' descriptions as they are now.
         everybody: the domain's guidelines.
         thinker: who writes.
         description: what progress is shown as.
 
     Returns:
-        In the order of `readers`; a user's guidelines are empty if the thinker wrote nothing that
+        In the order of `people`; a user's guidelines are empty if the thinker wrote nothing that
         can be used.
     """
-    requests = [_request(reader, everybody) for reader in readers]
+    requests = [_request(person, everybody) for person in people]
     found = ask_readable(thinker, requests, read_guidelines, TRIES, description)
-    return [
-        reader._replace(guidelines=text or "")
-        for reader, (text, _) in zip(readers, found, strict=True)
-    ]
+    return [text or "" for text, _ in found]
 
 
-def _request(reader: Reader, everybody: str) -> Request:
+def _request(person: str, everybody: str) -> Request:
     text = (
-        f"About a person we know this: {reader.description}\n\n"
+        f"About a person we know this: {person}\n\n"
         f"Somebody else will choose answers for this person. {everybody}\n\n"
         "Tell them in one or two short sentences what this person looks for in an answer. Begin "
         'with "Prefer".'

@@ -13,9 +13,9 @@ from itertools import combinations
 
 import numpy as np
 
+from fspo.judging.verdicts import Judge, Verdict
 from fspo.synthesis.checks import Tally
 from fspo.synthesis.coupling import couple
-from fspo.synthesis.judging import Labeller, Verdict
 from fspo.synthesis.pairing import Draw
 from fspo.synthesis.population import Member
 from fspo.synthesis.stage import Stage, comparison
@@ -26,7 +26,7 @@ Labelled = tuple[Draw, Verdict]
 def label_opposed(
     members: Sequence[Member],
     stage: Stage,
-    labeller: Labeller,
+    labeller: Judge,
     limit: int,
     tally: Tally,
     seed: int,
@@ -60,7 +60,7 @@ def label_opposed(
 def _label_four(
     four: Sequence[Member],
     stage: Stage,
-    labeller: Labeller,
+    labeller: Judge,
     limit: int,
     tally: Tally,
     generator: np.random.Generator,
@@ -74,7 +74,7 @@ def _label_four(
         draws = [_draws(question, stage, generator) for question in order[start : start + limit]]
         asked = [comparison(member, d) for own in draws for d in own for member in four]
         shown = f"{split}: labelling, users from {four[0].user_id}"
-        verdicts = iter(labeller.label(asked, description=shown))
+        verdicts = iter(labeller.judge(asked, description=shown))
         for own in draws:
             labels = [[next(verdicts) for _ in four] for _ in own]
             for draw, given in zip(own, labels, strict=True):

@@ -15,9 +15,9 @@ import numpy as np
 
 from fspo.domains.described import Described, Example, Trait, Value
 from fspo.errors import FspoError
+from fspo.llm.embedding import Embedder, Unlike
+from fspo.llm.quoting import one_line, whole_sentences
 from fspo.llm.requests import LanguageModel, Request, ask
-from fspo.synthesis.embedding import Embedder, Unlike
-from fspo.synthesis.quoting import one_line, whole_sentences
 
 SHOWN = 4  # people that the model is shown before it thinks up another
 ALIKE = 0.97  # two descriptions of a higher cosine similarity are of the same person

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from fspo.domains.described import Described
+from fspo.llm.embedding import Embedder
 from fspo.llm.requests import LanguageModel
 from fspo.preferences.records import User
 from fspo.recipe import EngineRecipe
-from fspo.synthesis.embedding import Embedder
-from fspo.synthesis.judging import Reader
 from fspo.synthesis.personas import Persona, grow_personas, seed_personas
 from fspo.synthesis.prompts import SPLITS, split_counts
 from fspo.synthesis.refining import Growth
@@ -39,11 +38,6 @@ class Member:
     persona: Persona
     growth: Growth
     remade: int = 0
-
-    @property
-    def reader(self) -> Reader:
-        """What a labeller knows of the user now."""
-        return self.growth.reader
 
     def user(self) -> User:
         """The record for the dataset."""
@@ -108,8 +102,8 @@ def _members(people: Mapping[str, Sequence[Persona]]) -> dict[str, list[Member]]
     for split in SPLITS:
         members[split] = []
         for place, persona in enumerate(people[split]):
-            reader = Reader(persona.description, "", persona.wants)
             user_id = f"{split}-{place:04d}"
-            members[split].append(Member(user_id, split, number, persona, Growth(reader)))
+            user = User(user_id, persona.description, {"wants": dict(persona.wants)}, split)
+            members[split].append(Member(user_id, split, number, persona, Growth(user)))
             number += 1
     return members

@@ -15,12 +15,14 @@ from typing import Any
 from zlib import crc32
 
 from fspo.domains.described import load_described
+from fspo.judging.model_judge import model_labeller
+from fspo.judging.verdicts import Comparison, Judge, Verdict
 from fspo.llm.meter import Expected, Price
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.requests import Request
+from fspo.preferences.records import User
 from fspo.recipe import EngineRecipe, ModelRecipe
 from fspo.synthesis.engine import make
-from fspo.synthesis.judging import Comparison, Labeller, ModelLabeller, Verdict
 from fspo.synthesis.stage import Cast
 
 COUNTED = 24  # users, at most, that the engine runs with
@@ -39,10 +41,15 @@ class _Decided:
     Users differ, or else none would be opposed to another.
     """
 
-    def label(
+    name = "decided"
+
+    def check(self, users: Sequence[User]) -> None:
+        pass
+
+    def judge(
         self, comparisons: Sequence[Comparison], draw: int = 0, description: str = ""
     ) -> list[Verdict]:
-        told = (f"{c.reader.description}\n{c.first}\n{c.second}" for c in comparisons)
+        told = (f"{c.user.description}\n{c.first}\n{c.second}" for c in comparisons)
         return [Verdict("clear", 0.9 if crc32(text.encode()) % 2 else 0.1) for text in told]
 
 
@@ -81,8 +88,8 @@ def preview(recipe: EngineRecipe, shown: int, seed: int) -> dict[str, Any]:
         _count(asked[request.purpose], request, _price(recipe, request.purpose), times, shown)
 
     model = Pretend(see)
-    labeller: Labeller = (
-        _Decided() if recipe.labeller == "measured" else ModelLabeller(model, domain.guidelines)
+    labeller: Judge = (
+        _Decided() if recipe.labeller == "measured" else model_labeller(model, domain.guidelines)
     )
     small = recipe.model_copy(update={"users": min(recipe.users, COUNTED), "remakes": 0})
     with tempfile.TemporaryDirectory() as folder:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fspo.errors import FspoError
+from fspo.llm.embedding import Embedder, Unlike
+from fspo.llm.quoting import one_line
 from fspo.llm.requests import LanguageModel, Request, ask
-from fspo.synthesis.embedding import Embedder, Unlike
-from fspo.synthesis.quoting import one_line
 
 SPLITS = ("test", "validation", "train")  # in the order in which questions are settled
 ALIKE = 0.9  # two questions of a higher cosine similarity are the same question

@@ -9,14 +9,15 @@ structure). The growth is kept, step by step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from fspo.judging.verdicts import Comparison, Judge, Verdict
 from fspo.llm.asking import ask_readable
+from fspo.llm.quoting import quoted, sentences
 from fspo.llm.requests import LanguageModel, Request
-from fspo.synthesis.judging import Comparison, Labeller, Reader, Verdict
-from fspo.synthesis.quoting import quoted, sentences
+from fspo.preferences.records import User
 
 TRIES = 3
 LONGEST = 30  # words that a step adds
@@ -37,21 +38,22 @@ class Step:
 
 @dataclass
 class Growth:
-    """A description on its way."""
+    """A user whose description is on its way, and the guidelines that fit it as it is now."""
 
-    reader: Reader
+    user: User
     steps: list[Step] = field(default_factory=list)
+    guidelines: str = ""
 
     @property
     def text(self) -> str:
         """The description so far."""
-        return self.reader.description
+        return self.user.description
 
 
 def refine(
-    readers: Sequence[Reader],
+    users: Sequence[User],
     pairs: Sequence[Sequence[Pair]],
-    labeller: Labeller,
+    labeller: Judge,
     thinker: LanguageModel,
     *,
     undecided: float,
@@ -61,7 +63,7 @@ def refine(
     """Refines the descriptions of several users, side by side.
 
     Args:
-        readers: the users as they are now.
+        users: as they are now.
         pairs: for each user, the pairs to refine on, in order; as many for each.
         labeller: who labels, given a description.
         thinker: who says what a choice says about a user.
@@ -69,12 +71,12 @@ def refine(
         generators: each user's, which toss the coins.
         description: what progress is shown as.
     """
-    grown = [Growth(reader) for reader in readers]
+    grown = [Growth(user) for user in users]
     turns = min(map(len, pairs), default=0)
     for turn in range(turns):
         shown = f"{description}, pair {turn + 1} of {turns}" if description else ""
-        asked = [Comparison(one.reader, *own[turn]) for one, own in zip(grown, pairs, strict=True)]
-        verdicts = labeller.label(asked, description=shown)
+        asked = [Comparison(one.user, *own[turn]) for one, own in zip(grown, pairs, strict=True)]
+        verdicts = labeller.judge(asked, description=shown)
         open_cases = []
         for number, (comparison, verdict) in enumerate(zip(asked, verdicts, strict=True)):
             heads = bool(generators[number].random() < 0.5)  # tossed always: draws stay in step
@@ -96,16 +98,16 @@ def _decides(verdict: Verdict, undecided: float) -> bool:
 def _with(one: Growth, c: Comparison, heads: bool, verdict: Verdict, sentence: str) -> Growth:
     chosen, rejected = (c.first, c.second) if heads else (c.second, c.first)
     probability = verdict.probability if heads else 1 - verdict.probability
-    step = Step(c.question, chosen, rejected, round(probability, 4), sentence)
-    reader = one.reader._replace(description=f"{one.text} {sentence}")
-    return Growth(reader, [*one.steps, step])
+    step = Step(c.prompt, chosen, rejected, round(probability, 4), sentence)
+    user = replace(one.user, description=f"{one.text} {sentence}")
+    return Growth(user, [*one.steps, step])
 
 
 def _request(c: Comparison, heads: bool) -> Request:
     chosen, rejected = (c.first, c.second) if heads else (c.second, c.first)
     text = (
-        f"About a person we know this: {c.reader.description}\n\n"
-        f"The person asked:\n{quoted(c.question)}\n\n"
+        f"About a person we know this: {c.user.description}\n\n"
+        f"The person asked:\n{quoted(c.prompt)}\n\n"
         f"The person liked this answer:\n{quoted(chosen)}\n\n"
         f"and did not like this one:\n{quoted(rejected)}\n\n"
         "What does this choice say about the person that we did not know? Write one short sentence "

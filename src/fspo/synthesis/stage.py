@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fspo.judging.verdicts import Comparison, Judge
 from fspo.llm.requests import LanguageModel
 from fspo.synthesis import checks
 from fspo.synthesis.answers import Answer
-from fspo.synthesis.judging import Comparison, Labeller
 from fspo.synthesis.pairing import Draw, pairs
 from fspo.synthesis.population import Member
 from fspo.synthesis.prompts import Question
@@ -33,7 +33,7 @@ class Cast(NamedTuple):
 
     writer: LanguageModel
     thinker: LanguageModel
-    labeller: Labeller
+    labeller: Judge
     refusals: Callable[[], Mapping[str, int]] = dict
 
 
@@ -67,7 +67,7 @@ def own_pairs(member: Member, stage: Stage, seed: int) -> Iterator[Draw]:
 def comparison(member: Member, draw: Draw) -> Comparison:
     """What a labeller is asked about a pair for a user."""
     question, one, other = draw
-    return Comparison(member.reader, question, one.text, other.text)
+    return Comparison(member.growth.user, question, one.text, other.text, member.growth.guidelines)
 
 
 def parts(members: Sequence[Member], each: int) -> Iterator[Sequence[Member]]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fspo.domains.reviews.measures import sentences
-from fspo.synthesis.quoting import cell, one_line, quoted, whole_sentences
+from fspo.llm.quoting import cell, one_line, quoted, whole_sentences
 
 anything = st.text(
     st.one_of(st.characters(), st.sampled_from("\n\r\u2028\u2029\x0b\x0c\x85\x1c|<>`*_#[]!$&~\\ "))

@@ -27,30 +27,24 @@ from transformers import (
 from fspo.domains import load_domain
 from fspo.domains.described import load_described
 from fspo.errors import FspoError
-from fspo.evaluation.agreement import agreement, labeled_items
-from fspo.evaluation.judges import (
-    JUDGES,
-    Item,
-    JudgeRecipe,
-    MeasuredJudge,
-    domain_utility,
-    judge_recipe,
-    load_judge,
-)
-from fspo.evaluation.model_judge import ModelJudge
-from fspo.evaluation.reward_judge import RewardJudge, load_reward_judge
+from fspo.judging.agreement import agreement, labeled_comparisons
+from fspo.judging.build import JUDGES, JudgeRecipe, judge_recipe, load_judge
+from fspo.judging.measured import MeasuredJudge, domain_utility
+from fspo.judging.model_judge import ModelJudge
+from fspo.judging.reward_judge import RewardJudge, load_reward_judge
+from fspo.judging.verdicts import Comparison
 from fspo.llm.build import Builder
+from fspo.llm.embedding import Embedder
 from fspo.llm.requests import Reply, Request
 from fspo.llm.store import Remembered, Store
 from fspo.preferences.reading import load_preferences
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import EngineRecipe, ModelRecipe, read_recipe
-from fspo.synthesis.embedding import Embedder
 from fspo.synthesis.population import populate
 
 ANN = User("ann", "Ann likes short answers.", {"wants": {"words": 5}})
-ITEM = Item(ANN, "What is a cell?", "A room.", "The smallest part of all that lives.")
+PAIR = Comparison(ANN, "What is a cell?", "A room.", "The smallest part of all that lives.")
 
 
 class Reading:
@@ -91,13 +85,13 @@ def test_a_described_domain_measures_what_its_users_want(tmp_path):
     judge = load_judge(judge_recipe(str(write_domain(tmp_path / "tiny"))), Builder(None))
     exact, close, far = "a b c d e", "a b c d e f", "a b c d e f g h i"  # 5 words are worth 1
     outcomes = [
-        j.outcome
+        j.probability
         for j in judge.judge(
-            [Item(ANN, "", *p) for p in ((exact, far), (far, exact), (exact, exact))]
+            [Comparison(ANN, "", *p) for p in ((exact, far), (far, exact), (exact, exact))]
         )
     ]
     assert outcomes == [1.0, 0.0, 0.5]
-    assert judge.judge([Item(ANN, "", exact, close)])[0].outcome == 1.0  # by 0.2, over TIE
+    assert judge.judge([Comparison(ANN, "", exact, close)])[0].probability == 1.0  # by 0.2
     assert judge.name == "measured: tiny"
 
 
@@ -125,9 +119,9 @@ def test_users_that_the_engine_writes_are_measured_as_they_are_read(domain, tmp_
             )
             for text in texts
         ]
-        [found] = judge.judge([Item(user, "?", *texts)])
+        [found] = judge.judge([Comparison(user, "?", *texts)])
         gap = nearness[0] - nearness[1]
-        assert found.outcome == (0.5 if abs(gap) < 0.05 else float(gap > 0))
+        assert found.probability == (0.5 if abs(gap) < 0.05 else float(gap > 0))
         assert not found.malformed
 
 
@@ -138,20 +132,20 @@ def test_a_programmed_domain_measures_by_its_own_attributes():
         own = load_domain("reviews").utility(fan.attributes, text)
         assert utility(fan.attributes, text) == own
     [found] = MeasuredJudge("reviews", utility, dict).judge(
-        [Item(fan, "", "I love it.", "I hate it.")]
+        [Comparison(fan, "", "I love it.", "I hate it.")]
     )
-    assert found.outcome == 1.0
+    assert found.probability == 1.0
 
 
 def test_who_says_nothing_of_what_they_want_is_malformed_unless_nobody_does(tmp_path):
     judge = load_judge(judge_recipe(str(write_domain(tmp_path / "tiny"))), Builder(None))
     odd = [{}, {"wants": "short"}, {"wants": {"grade": 3}}, {"wants": {"words": "few"}}]
-    items = [Item(User(f"u{n}", attributes=a), "", "a", "b c") for n, a in enumerate(odd)]
-    found = judge.judge([Item(ANN, "", "a b c d e", "a"), *items])
+    items = [Comparison(User(f"u{n}", attributes=a), "", "a", "b c") for n, a in enumerate(odd)]
+    found = judge.judge([Comparison(ANN, "", "a b c d e", "a"), *items])
     assert [j.malformed for j in found] == [False, True, True, True, True]
-    assert [j.outcome for j in found] == [1.0, 0.5, 0.5, 0.5, 0.5]
+    assert [j.probability for j in found] == [1.0, 0.5, 0.5, 0.5, 0.5]
     with pytest.raises(FspoError, match=r"of no user is it known what they want \(user 'u0': attr"):
-        judge.judge(items)
+        judge.check([item.user for item in items])
     assert judge.judge([]) == []
 
 
@@ -173,21 +167,28 @@ def test_a_domain_that_cannot_judge_is_named(tmp_path):
 
 def test_a_model_is_told_who_the_user_is_and_sees_both_orders():
     model = Reading(shorter)
-    [found] = ModelJudge(model).judge([ITEM])
-    assert (found.outcome, found.malformed, found.lean) == (1.0, False, 0.0)
-    assert [shown(request) for request in model.asked] == [ITEM[2:], ITEM[:1:-1]]
+    [found] = ModelJudge(model).judge([PAIR])
+    assert (found.probability, found.malformed, found.position_bias) == (1.0, False, 0.0)
+    assert [shown(request) for request in model.asked] == [PAIR[2:4], PAIR[3:1:-1]]
     for request in model.asked:
         assert f"> {ANN.description}" in request.messages[0][1].splitlines()
-        assert f"> {ITEM.prompt}" in request.messages[1][1].splitlines()
+        assert f"> {PAIR.prompt}" in request.messages[1][1].splitlines()
         assert request.choices == ("A", "B")
+
+
+def test_a_verdict_is_asked_for_as_ever_so_that_replies_that_were_kept_are_found():
+    model = Reading(shorter)
+    ModelJudge(model, seed=1).judge([PAIR])
+    keys = [request.key("m").hex() for request in model.asked]
+    assert keys == ["0be4285b6ed504f22e7c2babd520b614", "2ed66dc77566929266689ec8b784977b"]
 
 
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
 def test_probabilities_are_the_outcome(one, other):
     said = iter([one, other])
-    [found] = ModelJudge(Reading(lambda request: next(said))).judge([ITEM])
-    assert found.outcome == pytest.approx((one + 1 - other) / 2)
-    assert found.lean == pytest.approx((one + other) / 2 - 0.5)
+    [found] = ModelJudge(Reading(lambda request: next(said))).judge([PAIR])
+    assert found.probability == pytest.approx((one + 1 - other) / 2)
+    assert found.position_bias == pytest.approx((one + other) / 2 - 0.5)
 
 
 @given(st.text(), st.text(), st.integers(0, 5))
@@ -196,12 +197,12 @@ def test_comparing_other_with_answer_asks_the_same_and_says_the_opposite(answer,
         return int.from_bytes(request.key("whim")[:4]) / 2**32
 
     there, back = Reading(whim), Reading(whim)
-    [one] = ModelJudge(there, seed=seed).judge([ITEM._replace(answer=answer, other=other)])
-    [two] = ModelJudge(back, seed=seed).judge([ITEM._replace(answer=other, other=answer)])
+    [one] = ModelJudge(there, seed=seed).judge([PAIR._replace(first=answer, second=other)])
+    [two] = ModelJudge(back, seed=seed).judge([PAIR._replace(first=other, second=answer)])
     assert {r.key("") for r in there.asked} == {r.key("") for r in back.asked}
-    assert one.outcome == pytest.approx(1 - two.outcome)
+    assert one.probability == pytest.approx(1 - two.probability)
     if answer == other:
-        assert (one.outcome, there.asked) == (0.5, [])
+        assert (one.probability, there.asked) == (0.5, [])
 
 
 def test_the_seed_and_the_item_decide_the_draw_and_nothing_else_does():
@@ -210,36 +211,36 @@ def test_the_seed_and_the_item_decide_the_draw_and_nothing_else_does():
         ModelJudge(model, seed=seed).judge([item])
         return model.asked
 
-    [one, two] = asked(ITEM, 0)
+    [one, two] = asked(PAIR, 0)
     assert one.seed == two.seed
-    assert one.seed == asked(ITEM._replace(user=User("other", ANN.description)), 0)[0].seed
-    others = {r.seed for s in (1, 2, 3) for r in asked(ITEM, s)}
-    others |= {r.seed for r in asked(ITEM._replace(prompt="Why?"), 0)}
+    assert one.seed == asked(PAIR._replace(user=User("other", ANN.description)), 0)[0].seed
+    others = {r.seed for s in (1, 2, 3) for r in asked(PAIR, s)}
+    others |= {r.seed for r in asked(PAIR._replace(prompt="Why?"), 0)}
     assert len(others) == 4
     assert one.seed not in others
     assert all(0 <= seed < 2**31 for seed in others)
-    assert asked(ITEM, 1)[0].messages == one.messages
+    assert asked(PAIR, 1)[0].messages == one.messages
 
 
 def test_order_that_decides_is_a_tie_and_leans():
-    [found] = ModelJudge(Reading(lambda request: "A")).judge([ITEM])
-    assert (found.outcome, found.malformed, found.lean) == (0.5, False, 0.5)
+    [found] = ModelJudge(Reading(lambda request: "A")).judge([PAIR])
+    assert (found.probability, found.malformed, found.position_bias) == (0.5, False, 0.5)
 
 
 @pytest.mark.parametrize("rubbish", ["", "Answer B is better", "A and B", "a", "C", "ＡA", "A\nB"])
 def test_rubbish_is_asked_again_and_then_counted(rubbish):
     model = Reading(lambda request: rubbish)
-    [found] = ModelJudge(model).judge([ITEM])
-    assert (found.outcome, found.malformed) == (0.5, True)
+    [found] = ModelJudge(model).judge([PAIR])
+    assert (found.probability, found.malformed) == (0.5, True)
     assert len(model.asked) == 6  # both orders, three times
     assert len({request.seed for request in model.asked}) == 3
 
 
 def test_a_verdict_of_the_second_try_counts():
-    first = ModelJudge(Reading(shorter))._request(ITEM, False).seed
+    first = ModelJudge(Reading(shorter))._request(PAIR, False).seed
     model = Reading(lambda request: "hm" if request.seed == first else shorter(request))
-    [found] = ModelJudge(model).judge([ITEM])
-    assert (found.outcome, found.malformed) == (1.0, False)
+    [found] = ModelJudge(model).judge([PAIR])
+    assert (found.probability, found.malformed) == (1.0, False)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ def test_a_verdict_of_the_second_try_counts():
 def test_nothing_that_somebody_wrote_can_pass_for_the_prompt(forged):
     model = Reading(shorter)
     user = User("ann", forged)
-    ModelJudge(model).judge([Item(user, forged, forged, "Fine.")])
+    ModelJudge(model).judge([Comparison(user, forged, forged, "Fine.")])
     for request in model.asked:
         opening, lines = (text.splitlines() for _, text in request.messages)
         assert lines.count("Answer A:") == lines.count("Answer B:") == 1
@@ -269,22 +270,22 @@ def test_what_is_no_letter_is_no_verdict_even_with_probabilities():
                 yield [(place, Reply("Well", self.name, 10, 1, (0.9, 0.1)))]
 
     model = Vague(None)
-    [found] = ModelJudge(model).judge([ITEM])
-    assert (found.outcome, found.malformed, len(model.asked)) == (0.5, True, 6)
+    [found] = ModelJudge(model).judge([PAIR])
+    assert (found.probability, found.malformed, len(model.asked)) == (0.5, True, 6)
 
 
 @pytest.mark.parametrize("logprobs", [True, False])
 def test_a_judge_on_a_server_is_asked_and_paid_for_once(tmp_path, monkeypatch, logprobs):
     def likes_the_first(messages):
         lines = messages[1]["content"].splitlines()
-        return 0.8 if lines.index(f"> {ITEM.answer}") < lines.index(f"> {ITEM.other}") else 0.4
+        return 0.8 if lines.index(f"> {PAIR.first}") < lines.index(f"> {PAIR.second}") else 0.4
 
     def text(messages, seed):
         return "A" if likes_the_first(messages) > 0.5 else "B"
 
     monkeypatch.setenv("JUDGE_KEY", "secret-key")
     store = Store(tmp_path / "replies.sqlite")
-    items = [ITEM._replace(prompt=f"Question {n}?") for n in range(4)]
+    items = [PAIR._replace(prompt=f"Question {n}?") for n in range(4)]
     with ChatServer(logprobs=logprobs, share=likes_the_first, text=text) as server:
         path = tmp_path / "judge.yaml"
         path.write_text(
@@ -297,22 +298,24 @@ def test_a_judge_on_a_server_is_asked_and_paid_for_once(tmp_path, monkeypatch, l
         assert load_judge(judge_recipe(str(path)), again, seed=1).judge(items) == found
         assert server.requests == 8
     expected = (0.8 + 1 - 0.4) / 2 if logprobs else 1.0
-    assert [j.outcome for j in found] == pytest.approx([expected] * 4)
+    assert [j.probability for j in found] == pytest.approx([expected] * 4)
     assert builder.purse.purposes["verdicts"].cost == pytest.approx(8 * (10 * 0.1 + 1 * 0.2))
     assert again.purse.spent == 0
     store.close()
 
 
 def test_a_user_without_a_description_is_named():
+    judge, ben = ModelJudge(Reading(shorter)), User("ben", " ")
     with pytest.raises(FspoError, match="user 'ben' has no description"):
-        ModelJudge(Reading(shorter)).judge([ITEM, ITEM._replace(user=User("ben", " "))])
+        judge.check([ANN, ben])
+    assert [v.malformed for v in judge.judge([PAIR, PAIR._replace(user=ben)])] == [False, True]
 
 
 def test_a_second_evaluation_asks_nothing(tmp_path):
     model = Reading(shorter)
     store = Store(tmp_path / "replies.sqlite")
     judge = ModelJudge(Remembered(model, store))
-    items = [ITEM._replace(prompt=f"Question {n}?") for n in range(5)]
+    items = [PAIR._replace(prompt=f"Question {n}?") for n in range(5)]
     once = judge.judge(items)
     assert len(model.asked) == 10
     assert judge.judge(items) == once
@@ -345,7 +348,7 @@ def test_a_judge_is_named_by_a_file_or_by_a_domain(tmp_path, monkeypatch):
     path.write_text("kind: model\nmodel: {temperature: 0.0}\ninstruction: Be fair.\n")
     recipe = judge_recipe(str(path))
     judge = load_judge(recipe, Builder(None), seed=4)
-    request = judge._request(ITEM, False)
+    request = judge._request(PAIR, False)
     assert request.temperature == 0.0
     assert "Be fair." in request.messages[0][1]
     assert judge.name == "model: smollm2-135m-instruct in batches of 32"
@@ -433,10 +436,10 @@ def test_the_higher_score_wins_and_equal_ones_tie(tmp_path):
     texts = ["Yes.", "No, never.", "Perhaps one day."]
     scores = dict(zip(texts, judge.scores([("Why?", text) for text in texts]), strict=True))
     pairs = [*permutations(texts, 2), ("Yes.", "Yes.")]
-    found = judge.judge([Item(ANN, "Why?", *pair) for pair in pairs])
-    for (one, other), judgement in zip(pairs, found, strict=True):
-        assert judgement.outcome == (0.5 if one == other else float(scores[one] > scores[other]))
-        assert not judgement.malformed
+    found = judge.judge([Comparison(ANN, "Why?", *pair) for pair in pairs])
+    for (one, other), verdict in zip(pairs, found, strict=True):
+        assert verdict.probability == (0.5 if one == other else float(scores[one] > scores[other]))
+        assert not verdict.malformed
 
 
 def test_an_answer_cannot_end_its_turn_and_what_is_too_long_is_malformed(tmp_path):
@@ -451,8 +454,8 @@ def test_an_answer_cannot_end_its_turn_and_what_is_too_long_is_malformed(tmp_pat
     with torch.inference_mode():
         logits = model(torch.tensor([[*before, *letters, *after]])).logits
     assert judge.scores([("Why?", forged)]) == [pytest.approx(logits.item(), abs=1e-4)]
-    [found] = judge.judge([Item(ANN, "Why?", "x" * 5000, "Yes.")])
-    assert (found.outcome, found.malformed) == (0.5, True)
+    [found] = judge.judge([Comparison(ANN, "Why?", "x" * 5000, "Yes.")])
+    assert (found.probability, found.malformed) == (0.5, True)
 
 
 def test_a_tokenizer_without_padding_reads_one_at_a_time(tmp_path):
@@ -524,16 +527,16 @@ def test_agreement_wants_the_same_items():
 def test_people_are_compared_with_on_sides_that_a_hash_draws():
     rows = [Preference(f"Question {n}?", f"good {n}", f"bad {n}") for n in range(200)]
     preferences = Preferences({"ann": rows}, [ANN])
-    items, labels = labeled_items(preferences)
+    items, labels = labeled_comparisons(preferences)
     assert 70 < sum(labels) < 130
     for item, label, row in zip(items, labels, rows, strict=True):
-        chosen, rejected = (item.answer, item.other) if label else (item.other, item.answer)
+        chosen, rejected = (item.first, item.second) if label else (item.second, item.first)
         assert (item.prompt, chosen, rejected) == (row.prompt, row.chosen, row.rejected)
         assert item.user == ANN
     always_first = agreement([1.0] * 200, labels)
     assert always_first.kappa == 0.0
     swapped = Preferences({"ann": [p.reversed() for p in rows]})
-    assert labeled_items(swapped)[1] == [1 - label for label in labels]
+    assert labeled_comparisons(swapped)[1] == [1 - label for label in labels]
 
 
 def test_a_local_model_judges_by_the_builders_store_and_meters(tmp_path):
@@ -544,9 +547,9 @@ def test_a_local_model_judges_by_the_builders_store_and_meters(tmp_path):
     store = Store(tmp_path / "replies.sqlite")
     builder = Builder(store)
     recipe = JudgeRecipe(kind="model", model=ModelRecipe(model=str(tmp_path / "model")))
-    items = [ITEM._replace(prompt=f"Question {n}?") for n in range(3)]
+    items = [PAIR._replace(prompt=f"Question {n}?") for n in range(3)]
     found = load_judge(recipe, builder).judge(items)
-    assert all(0 < judgement.outcome < 1 and not judgement.malformed for judgement in found)
+    assert all(0 < verdict.probability < 1 and not verdict.malformed for verdict in found)
     [meter] = builder.meters.values()
     assert (meter.requests, len(store)) == (6, 6)
     assert builder.purse.purposes["verdicts"].answered == 6

@@ -1,24 +1,16 @@
-"""Win rate: how often a user would like a method's answer better than the base model's."""
+"""The answers of methods to tasks, each asked for once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from fspo.console import track
 from fspo.evaluation.keeping import Kept, mark
 from fspo.methods.method import Method, Task
-from fspo.preferences.records import User
-
-# What an answer is worth to a user: attributes and text to a number.
-Utility = Callable[[Mapping[str, Any], str], float]
-
-# Two answers whose worth differs by less than this are a tie.
-TIE = 0.05
 
 
-def write_answers(method: Method, tasks: Sequence[Task], kept: Kept, seed: int) -> list[list[str]]:
+def answer_tasks(method: Method, tasks: Sequence[Task], kept: Kept, seed: int) -> list[list[str]]:
     """Lets a method answer every task: for each task, its answers in the order of the prompts.
 
     Args:
@@ -34,14 +26,6 @@ def write_answers(method: Method, tasks: Sequence[Task], kept: Kept, seed: int) 
         own = _seed_of(seed, method.name, number)
         answers += kept.get((own, part), partial(method.answer, part, own))
     return answers
-
-
-def outcome(utility: Utility, user: User, answer: str, other: str) -> float:
-    """1 if the user would like `answer` better than `other`, 0 if less, 0.5 for a tie."""
-    gap = utility(user.attributes, answer) - utility(user.attributes, other)
-    if abs(gap) < TIE:
-        return 0.5
-    return float(gap > 0)
 
 
 def _seed_of(*parts: object) -> int:

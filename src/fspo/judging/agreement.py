@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from fspo.errors import FspoError
-from fspo.evaluation.judges import Item
+from fspo.judging.verdicts import Comparison
 from fspo.preferences.records import Preferences
 
 
@@ -29,48 +29,48 @@ class Agreement(NamedTuple):
 
 
 def agreement(one: Sequence[float], other: Sequence[float]) -> Agreement:
-    """How often two judges say the same: the first answer, the second one, or neither.
+    """Measures how often two judges say the same: the first answer, the second one, or neither.
 
-    An outcome over 0.5 is a verdict for the first answer, one below for the second, and 0.5 for
+    A probability over 0.5 is a verdict for the first answer, one below for the second, and 0.5 for
     neither, which is a verdict of its own. `kappa = (share - chance) / (1 - chance)`, with `chance`
     how often the two would say the same if each drew from its own verdicts (Cohen, A Coefficient of
     Agreement for Nominal Scales, 1960).
 
     Args:
-        one: one judge's outcomes, or people's labels.
-        other: the other's, of the same items in the same order.
+        one: the probabilities of one judge's verdicts, or people's labels.
+        other: the other's, of the same comparisons in the same order.
 
     Raises:
         FspoError: if there are none, or not as many of one as of the other.
     """
     if len(one) != len(other) or not one:
         raise FspoError(
-            f"{len(one)} and {len(other)} outcomes: agreement is measured on the same items, at "
+            f"{len(one)} and {len(other)} verdicts: agreement is measured on the same items, at "
             "least one."
         )
     n = len(one)
-    verdicts = [_verdict(a) for a in one], [_verdict(b) for b in other]
+    verdicts = [_side(p) for p in one], [_side(p) for p in other]
     share = sum(a == b for a, b in zip(*verdicts, strict=True)) / n
     said, heard = map(Counter, verdicts)
     chance = sum(said[verdict] * heard[verdict] for verdict in said) / n**2
     return Agreement(n, share, (share - chance) / (1 - chance) if chance < 1 else math.nan)
 
 
-def labeled_items(preferences: Preferences) -> tuple[list[Item], list[float]]:
-    """People's choices as items to judge, and their own outcomes: what a judge is compared with.
+def labeled_comparisons(preferences: Preferences) -> tuple[list[Comparison], list[float]]:
+    """Turns people's choices into comparisons, and their labels: what a judge is measured by.
 
-    The chosen response comes first in about half of the items, by a hash of the two, so that
+    The chosen response comes first in about half of them, by a hash of the two, so that
     always naming the first one is no better than chance.
     """
-    items, labels = [], []
+    comparisons, labels = [], []
     for user_id, preference in preferences:
         first = _comes_first(preference.chosen, preference.rejected)
         pair = (preference.chosen, preference.rejected)
-        items.append(
-            Item(preferences.users[user_id], preference.prompt, *pair[:: 1 if first else -1])
+        comparisons.append(
+            Comparison(preferences.users[user_id], preference.prompt, *pair[:: 1 if first else -1])
         )
         labels.append(float(first))
-    return items, labels
+    return comparisons, labels
 
 
 def _comes_first(text: str, other: str) -> bool:
@@ -78,5 +78,5 @@ def _comes_first(text: str, other: str) -> bool:
     return one <= two
 
 
-def _verdict(outcome: float) -> int:
-    return (outcome > 0.5) - (outcome < 0.5)
+def _side(probability: float) -> int:
+    return (probability > 0.5) - (probability < 0.5)

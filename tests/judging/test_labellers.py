@@ -1,4 +1,4 @@
-"""Labels: both orders, by probability, in no other format; and the measured labeller's margin."""
+"""Judges that make data: in both orders, by probability, in no other format; by a margin."""
 
 from collections.abc import Iterator, Sequence
 from math import exp
@@ -9,17 +9,15 @@ from hypothesis import strategies as st
 from small_domain import write_domain
 
 from fspo.domains.described import load_described
+from fspo.judging.measured import measured_labeller
+from fspo.judging.model_judge import ModelJudge, model_labeller, read_letter
+from fspo.judging.verdicts import Comparison
 from fspo.llm.requests import Reply, Request
-from fspo.synthesis.judging import (
-    Comparison,
-    MeasuredLabeller,
-    ModelLabeller,
-    Reader,
-    read_letter,
-)
+from fspo.preferences.records import User
 
-READER = Reader("This person likes short answers.", "Prefer plain words.", {"words": 5})
-PAIR = Comparison(READER, "What is a cell?", "A room.", "The smallest part of all that lives.")
+USER = User("ann", "This person likes short answers.", {"wants": {"words": 5}})
+ANSWERS = ("A room.", "The smallest part of all that lives.")
+PAIR = Comparison(USER, "What is a cell?", *ANSWERS, guidelines="Prefer plain words.")
 
 
 class Scripted:
@@ -43,7 +41,7 @@ class Scripted:
 
 def label(*said: str | tuple[float, float]):
     model = Scripted(*said)
-    [verdict] = ModelLabeller(model, "Everybody likes what is true.").label([PAIR])
+    [verdict] = model_labeller(model, "Everybody likes what is true.").judge([PAIR])
     return verdict, model.asked
 
 
@@ -51,12 +49,28 @@ def test_a_labeller_is_told_who_the_user_is_and_sees_both_orders():
     _, (one, other) = label("A", "B")
     for request in (one, other):
         opening = request.messages[0][1]
-        for told in (READER.description, READER.guidelines, "Everybody likes what is true."):
+        for told in (f"> {USER.description}", f"> {PAIR.guidelines}"):
+            assert told in opening.splitlines()
+        for told in ("Everybody likes what is true.", "how long an answer is does not matter"):
             assert told in opening
-        assert "How long an answer is does not matter" in request.messages[1][1]
+        assert request.purpose == "labels"
     first, second = (f"> {text}" for text in (PAIR.first, PAIR.second))
     assert one.messages[1][1].index(first) < one.messages[1][1].index(second)
     assert other.messages[1][1].index(second) < other.messages[1][1].index(first)
+
+
+def test_a_label_and_a_verdict_are_asked_for_by_one_prompt():
+    labels, verdicts = Scripted("A", "B"), Scripted("A", "B")
+    pair = PAIR._replace(guidelines="")
+    model_labeller(labels, "").judge([pair])
+    ModelJudge(verdicts).judge([pair])
+    for label, verdict in zip(labels.asked, verdicts.asked, strict=True):
+        assert label.messages[1] == verdict.messages[1]
+        opening = label.messages[0][1].replace(
+            "does not matter", "matters only as far as it matters to them"
+        )
+        assert opening == verdict.messages[0][1]
+        assert label.seed == verdict.seed
 
 
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
@@ -64,7 +78,7 @@ def test_probabilities_of_both_orders_are_averaged(one, other):
     verdict, _ = label((one, 1 - one), (other, 1 - other))
     # In the second order the first answer stands second.
     assert verdict.probability == pytest.approx((one + (1 - other)) / 2)
-    assert verdict.lean == pytest.approx((one + other) / 2 - 0.5)
+    assert verdict.position_bias == pytest.approx((one + other) / 2 - 0.5)
     agree = (one > 0.5) == (1 - other > 0.5) and one != 0.5 != other
     assert verdict.outcome == ("clear" if agree else "inconsistent")
 
@@ -108,19 +122,20 @@ def test_a_label_is_a_letter_or_nothing(text):
 )
 def test_an_answer_cannot_forge_another_one_or_the_question(forged):
     model = Scripted("A", "B")
-    pair = PAIR._replace(first=forged)
-    ModelLabeller(model, "").label([pair])
+    pair = PAIR._replace(first=forged, guidelines=forged)
+    model_labeller(model, "").judge([pair])
     for request in model.asked:
-        lines = request.messages[1][1].splitlines()
+        opening, lines = (text.splitlines() for _, text in request.messages)
+        assert not any("Reply" in line or "Answer" in line for line in opening if line[:1] != ">")
         assert lines.count("Answer A:") == lines.count("Answer B:") == 1
         assert sum(line.startswith("Which answer does this person") for line in lines) == 1
 
 
 def test_a_measured_label_is_the_nearer_answer_if_it_is_nearer_by_the_margin(tmp_path):
     domain = load_described(str(write_domain(tmp_path / "tiny")))  # five words are worth 1
-    labeller = MeasuredLabeller(domain, margin=0.5)
+    labeller = measured_labeller(domain, margin=0.5)
     exact, near, far = "a b c d e", "a b c d e f g", "a b c d e f g h i j"
-    one, other, third = labeller.label(
+    one, other, third = labeller.judge(
         [
             PAIR._replace(first=exact, second=near),
             PAIR._replace(first=exact, second=far),
@@ -135,6 +150,6 @@ def test_a_measured_label_is_the_nearer_answer_if_it_is_nearer_by_the_margin(tmp
 
 def test_who_wants_nothing_measurable_is_unsure(tmp_path):
     domain = load_described(str(write_domain(tmp_path / "tiny")))
-    pair = PAIR._replace(reader=READER._replace(wants={}))
-    [verdict] = MeasuredLabeller(domain, margin=0.0).label([pair])
+    pair = PAIR._replace(user=User("ben", attributes={"wants": {}}))
+    [verdict] = measured_labeller(domain, margin=0.0).judge([pair])
     assert verdict.outcome == "unsure"

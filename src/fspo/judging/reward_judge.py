@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fspo.console import track
 from fspo.errors import FspoError
-from fspo.evaluation.judges import Item, Judgement
+from fspo.judging.verdicts import MALFORMED, TIE, Comparison, Verdict
 from fspo.letters import letters
 from fspo.llm.rendering import filled, rendered, slot
 from fspo.preferences.records import User
@@ -46,14 +46,18 @@ class RewardJudge:
     def check(self, users: Sequence[User]) -> None:
         """Nothing: it knows nothing of users."""
 
-    def judge(self, items: Sequence[Item]) -> list[Judgement]:
+    def judge(
+        self, comparisons: Sequence[Comparison], draw: int = 0, description: str = ""
+    ) -> list[Verdict]:
         """Scores every answer once; equal scores are a tie, and what is too long is malformed."""
         texts = sorted(
-            {(i.prompt, text) for i in items for text in (i.answer, i.other)},
+            {(c.prompt, text) for c in comparisons for text in (c.first, c.second)},
             key=lambda pair: sum(map(len, pair)),  # so that a batch has little padding
         )
         scores = dict(zip(texts, self.scores(texts), strict=True))
-        return [_judgement(scores[i.prompt, i.answer], scores[i.prompt, i.other]) for i in items]
+        return [
+            _verdict(scores[c.prompt, c.first], scores[c.prompt, c.second]) for c in comparisons
+        ]
 
     def scores(self, texts: Sequence[tuple[str, str]]) -> list[float]:
         """The score of each (prompt, answer); nan for what is longer than the model reads."""
@@ -117,7 +121,7 @@ def _read(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int
 
 
 def load_reward_judge(name: str, batch_size: int = 8) -> RewardJudge:
-    """The reward model of a folder or a hub id, on the GPU where there is one.
+    """Loads the reward model of a folder or a hub id, on the GPU where there is one.
 
     Raises:
         FspoError: if there is no such model, it has no safetensors weights, or more than one
@@ -138,7 +142,7 @@ def load_reward_judge(name: str, batch_size: int = 8) -> RewardJudge:
     return RewardJudge(name, model, tokenizer, batch_size)
 
 
-def _judgement(score: float, other: float) -> Judgement:
+def _verdict(score: float, other: float) -> Verdict:
     if math.isnan(score) or math.isnan(other):
-        return Judgement(0.5, malformed=True)
-    return Judgement(0.5 if score == other else float(score > other))
+        return MALFORMED
+    return TIE if score == other else Verdict("clear", float(score > other))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fspo import FspoError
-from fspo.synthesis.embedding import _SHA256, weights_folder
+from fspo.llm.embedding import _SHA256, weights_folder
 
 
 def test_the_hashes_are_those_that_the_package_was_published_with() -> None:
