@@ -31,7 +31,7 @@ from fspo.evaluation.stacking import stacked, stacked_name, stacks
 from fspo.evaluation.statistics import paired_difference
 from fspo.evaluation.summaries import accuracy, by_user, known
 from fspo.files import write_json
-from fspo.methods.baselines import NAMES
+from fspo.methods.baselines import BASELINES
 from fspo.methods.method import Floats, Predictor
 from fspo.preferences.records import Preference, User
 from fspo.preferences.writing import save_preferences
@@ -158,7 +158,7 @@ def predictors(
     from fspo.methods.baselines import baselines
     from fspo.methods.build import methods, trained
 
-    for baseline in baselines(NAMES, study.train, seed=0):
+    for baseline in baselines([*BASELINES], study.train, seed=0):
         yield baseline, None
     compared = trained([f"{name}={folder}" for name, folder in policies.items()])
     settings = EvaluateRecipe()
@@ -270,7 +270,7 @@ def main() -> None:
         asked = asked_of[kind]
         if kind != "opposed":  # many couples share pairs: others would teach the reverse of them
             own[STACKED] = stacked(asked, [own[MIRRORED], own[LINEAR]])
-            own |= stacks(asked, {name: own[name] for name in NAMES}, {MIRRORED: own[MIRRORED]})
+            own |= stacks(asked, {name: own[name] for name in BASELINES}, {MIRRORED: own[MIRRORED]})
         results[kind] = measured(asked, own, counts[kind])
     write_json(given.out / "results.json", results)
     print(json.dumps(results, indent=2))

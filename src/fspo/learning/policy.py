@@ -125,11 +125,15 @@ def load_policy(folder: str | Path) -> Policy:
     Raises:
         FspoError: if the folder holds no policy, or one that cannot be loaded.
     """
+    from fspo.methods.table import method_of
     from fspo.models import load_model
 
     settings = read_settings(folder)
-    if settings.get("method") == "vpl":
-        raise FspoError(f"{folder}: holds a reward of method vpl, not a policy; evaluate takes it")
+    if not method_of(settings).is_policy:
+        raise FspoError(
+            f"{folder}: holds a reward of method {settings['method']}, not a policy; evaluate "
+            "takes it"
+        )
     template, beta = settings["template"], settings["beta"]
     check_base(folder, settings)
     model, tokenizer = load_model(str(folder))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fspo.methods.table import METHODS
+
 if TYPE_CHECKING:
     from fspo.recipe import TrainRecipe
 
@@ -15,18 +17,4 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
     Raises:
         FspoError: as `fspo.learning.train.train`.
     """
-    if recipe.method == "rat":
-        from fspo.methods.rat_train import train as train_rat
-
-        return train_rat(recipe, resume)
-    if recipe.method == "vpl":
-        from fspo.learning.vpl_train import train as train_vpl
-
-        return train_vpl(recipe, resume)
-    if recipe.method == "ric":
-        from fspo.methods.ric import train as train_ric
-
-        return train_ric(recipe, resume)
-    from fspo.learning.train import train as train_policy
-
-    return train_policy(recipe, resume)
+    return METHODS[recipe.method].train(recipe, resume)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fspo.domains.measures import words
-from fspo.methods.vectors import (
+from fspo.methods.baselines.vectors import (
     Floats,
     Sample,
     draw_samples,

@@ -12,7 +12,7 @@ from fspo.methods.method import Floats, Task
 from fspo.preferences.records import Preference, User
 
 if TYPE_CHECKING:
-    from fspo.learning.vpl import VplModel
+    from fspo.methods.vpl.latent import VplModel
     from fspo.recipe import EvaluateRecipe
 
 
