@@ -105,7 +105,7 @@ def placed(recipe: TrainRecipe, out: Path, name: str, **changes: Any) -> TrainRe
 
 def trained_policy(out: Path, runs: Sequence[TrainRecipe]) -> Path:
     """FSPO, run after run."""
-    from fspo.methods.train import train
+    from fspo.methods.table import train
 
     begun: dict[str, str] = {}
     for number, run in enumerate(runs, 1):
@@ -120,7 +120,7 @@ def trained_without_users(out: Path, run: TrainRecipe) -> Path:
 
     It has as many pairs in a step and in all, and labels made in the same way.
     """
-    from fspo.methods.train import train
+    from fspo.methods.table import train
 
     pairs = run.shots + 1
     changes = {
@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--without-users", action="store_true", help="train DPO without users, too")
     parser.add_argument("--kinds", nargs="*", help="which questions, such as unseen; default: all")
     given = parser.parse_args()
-    from fspo.methods.train import train
+    from fspo.methods.table import train
 
     study = STUDIES[given.study](read(given.data), np.random.default_rng(0))
     if unknown := sorted({*(given.kinds or ())} - study.probes.keys()):

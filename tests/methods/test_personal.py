@@ -13,7 +13,7 @@ from fspo import FspoError, Preference, Preferences, User
 from fspo.learning.policy import load_policy
 from fspo.learning.train import train
 from fspo.methods.build import methods, trained
-from fspo.methods.fspo.in_context import InContext
+from fspo.methods.fspo.method import InContext
 from fspo.methods.method import Task
 from fspo.methods.untrained.personal import PersonalLora, load_personal
 from fspo.preferences.writing import save_preferences

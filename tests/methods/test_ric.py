@@ -20,7 +20,7 @@ from fspo.methods.method import Task
 from fspo.methods.ric.method import RewardsInContext, context
 from fspo.methods.ric.scales import Scale, Scales
 from fspo.methods.ric.train import AnswerDataset
-from fspo.methods.train import train
+from fspo.methods.table import train
 from fspo.preferences.reading import load_preferences
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe

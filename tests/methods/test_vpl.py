@@ -15,7 +15,7 @@ from fspo.evaluation.ranking import rank
 from fspo.llm.local import LocalModel
 from fspo.methods.build import methods, trained
 from fspo.methods.method import Task
-from fspo.methods.train import train
+from fspo.methods.table import train
 from fspo.methods.vpl import VplSettings as VplSection
 from fspo.methods.vpl.latent import load_vpl
 from fspo.methods.vpl.method import Vpl

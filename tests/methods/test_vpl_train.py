@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from fspo import FspoError, Preference, Preferences, User, load_preferences
 from fspo.learning.episodes import EpisodeDataset
 from fspo.learning.policy import load_policy
-from fspo.methods.train import train
+from fspo.methods.table import train
 from fspo.methods.vpl import VplSettings as Vpl
 from fspo.methods.vpl import train as vpl_train
 from fspo.methods.vpl.embeddings import Asked, both_answers, embed

@@ -11,7 +11,7 @@ from fspo.errors import FspoError
 from fspo.learning.policy import read_settings
 from fspo.methods.baselines import BASELINES
 from fspo.methods.method import Method
-from fspo.methods.table import method_of
+from fspo.methods.table import load, method_of
 from fspo.methods.untrained import ORACLE, UNTRAINED, Given
 from fspo.methods.untrained.best_of import BestOf
 from fspo.places import base_in
@@ -105,12 +105,12 @@ def methods(
     for name in names:
         if name in UNTRAINED and name != ORACLE:
             yield UNTRAINED[name](given)
-    subject = _load(policies[0], recipe)
+    subject = load(*policies[0], recipe)
     yield subject
     yield from (BestOf(subject, n) for n in draws)
     del subject  # the next ones need the memory
     for policy in policies[1:]:
-        yield _load(policy, recipe)
+        yield load(*policy, recipe)
     if ORACLE in names:
         yield UNTRAINED[ORACLE](given)
 
@@ -121,7 +121,3 @@ def _draws(name: str) -> int:
     if not found:
         raise FspoError(f"there is no method {name!r}")
     return int(found[1])
-
-
-def _load(policy: Trained, recipe: EvaluateRecipe) -> Method:
-    return method_of(policy.settings).load(policy.name, policy.folder, recipe)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from fspo.errors import FspoError
 from fspo.methods.declaration import Declaration
+
+if TYPE_CHECKING:
+    from fspo.methods.method import Method
+    from fspo.recipe import EvaluateRecipe, TrainRecipe
 
 METHODS: dict[str, Declaration] = {
     name: import_module(f"fspo.methods.{name}").METHOD
@@ -21,15 +25,36 @@ METHODS: dict[str, Declaration] = {
 
 
 def method_of(settings: Mapping[str, Any]) -> Declaration:
-    """Returns the method that a policy was trained by.
+    """Returns what the method declares that a policy was trained by.
 
     Args:
-        settings: the policy's, as `fspo.json` has them; the earliest ones name no method.
+        settings: the policy's, as `read_settings` gives them; the earliest ones name no method.
+    """
+    return METHODS[settings.get("method", "fspo")]
+
+
+def train(recipe: TrainRecipe, resume: bool = False) -> Path:
+    """Runs a recipe to its end, and returns the folder that `fspo evaluate` takes: `fspo train`.
 
     Raises:
-        FspoError: if this version has no such method.
+        FspoError: as `fspo.learning.train.train`.
     """
-    name = settings.get("method", "fspo")
-    if name not in METHODS:
-        raise FspoError(f"method: there is no {name!r}; there are {', '.join(METHODS)}")
-    return METHODS[name]
+    trained: Path = import_module(f"fspo.methods.{recipe.method}.train").train(recipe, resume)
+    return trained
+
+
+def load(name: str, folder: Path, settings: Mapping[str, Any], recipe: EvaluateRecipe) -> Method:
+    """Loads a policy as the method that it was trained by.
+
+    Args:
+        name: what reports call it.
+        folder: where `fspo train` wrote it.
+        settings: its `fspo.json`.
+        recipe: how answers are sampled.
+
+    Raises:
+        FspoError: if it cannot be loaded.
+    """
+    module = import_module(f"fspo.methods.{settings.get('method', 'fspo')}.method")
+    method: Method = module.load(name, folder, recipe)
+    return method

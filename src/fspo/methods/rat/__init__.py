@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
 from fspo.methods.declaration import Declaration
 from fspo.sections import ObjectiveName, Section
-
-if TYPE_CHECKING:
-    from fspo.methods.method import Method
-    from fspo.recipe import EvaluateRecipe, TrainRecipe
 
 
 class RatSettings(Section):
@@ -36,24 +29,9 @@ class RatSettings(Section):
     targets: int = Field(2, ge=1, description="pairs of an episode answered behind a description")
 
 
-def _train(recipe: TrainRecipe, resume: bool) -> Path:
-    from fspo.methods.rat.train import train
-
-    return train(recipe, resume)
-
-
-def _load(name: str, folder: Path, recipe: EvaluateRecipe) -> Method:
-    from fspo.learning.policy import load_policy
-    from fspo.methods.rat.method import Rat
-
-    return Rat(name, load_policy(folder), recipe)
-
-
 METHOD = Declaration(
     title="FSPO with user-description rationalization (RAT)",
     label=lambda settings: "FSPO + RAT",
-    train=_train,
-    load=_load,
     settings=RatSettings,
     chats=True,
     describes=True,

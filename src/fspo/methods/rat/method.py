@@ -6,11 +6,12 @@ The description can be read, edited and passed back: a task that has one is answ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fspo.learning.policy import REFERENCE, reference_weights
+from fspo.learning.policy import REFERENCE, load_policy, reference_weights
 from fspo.learning.tree import context_tokens
 from fspo.methods.generation import complete
 from fspo.methods.method import Floats, Task
@@ -172,3 +173,8 @@ def description_similarity(
         "chance": round(float(others), 4) if len(users) > 1 else float("nan"),
         "by_user": {user: round(float(c), 4) for user, c in zip(users, own, strict=True)},
     }
+
+
+def load(name: str, folder: Path, recipe: EvaluateRecipe) -> Rat:
+    """Loads a policy that describes users."""
+    return Rat(name, load_policy(folder), recipe)

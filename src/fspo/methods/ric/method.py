@@ -16,6 +16,7 @@ stage; its second one trains on further answers of the model's own, and is left 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,7 @@ from fspo.learning.growing import Reader, Tokens
 from fspo.learning.templates import QUESTION, neutralize
 from fspo.learning.tree import EpisodeTree
 from fspo.methods.method import Floats, Task
+from fspo.methods.ric import SCALES
 from fspo.methods.ric.scales import Levels, Scales
 from fspo.preferences.records import Preference, User
 
@@ -135,3 +137,10 @@ class RewardsInContext:
         chosen, rejected = np.asarray(logps, np.float64).T
         gaps: Floats = (chosen - rejected).reshape(len(asked), len(targets))
         return gaps
+
+
+def load(name: str, folder: Path, recipe: EvaluateRecipe) -> RewardsInContext:
+    """Loads a policy with its scales."""
+    from fspo.learning.policy import load_policy
+
+    return RewardsInContext(name, load_policy(folder), Scales.load(folder / SCALES), recipe)

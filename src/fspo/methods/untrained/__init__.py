@@ -9,6 +9,9 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from fspo.methods.fspo.method import Prompted
+from fspo.methods.untrained.chatting import Base, Oracle
+
 if TYPE_CHECKING:
     from fspo.llm.local import LocalModel
     from fspo.methods.method import Method
@@ -31,36 +34,18 @@ class Given:
         return LocalModel(*load_model(self.model))
 
 
-def _base(given: Given) -> Method:
-    from fspo.methods.untrained.chatting import Base
-
-    return Base(given.llm, given.recipe)
-
-
-def _prompted(given: Given) -> Method:
-    from fspo.methods.fspo.in_context import Prompted
-
-    return Prompted(given.llm, given.template, given.recipe)
-
-
 def _personal(given: Given) -> Method:
     from fspo.methods.untrained.personal import load_personal
 
     return load_personal(given.model, given.recipe.personal, given.recipe)
 
 
-def _oracle(given: Given) -> Method:
-    from fspo.methods.untrained.chatting import Oracle
-
-    return Oracle(given.llm, given.recipe)
-
-
 ORACLE = "oracle"  # the last in every report
 UNTRAINED: dict[str, Callable[[Given], Method]] = {
-    "base": _base,
-    "few-shot prompted": _prompted,
+    "base": lambda given: Base(given.llm, given.recipe),
+    "few-shot prompted": lambda given: Prompted(given.llm, given.template, given.recipe),
     "LoRA per user": _personal,
-    ORACLE: _oracle,
+    ORACLE: lambda given: Oracle(given.llm, given.recipe),
 }
 
 

@@ -23,7 +23,7 @@ from fspo.learning.policy import Policy, load_policy, reference_logps
 from fspo.learning.scoring import response_logps
 from fspo.learning.templates import CHAIN
 from fspo.learning.tree import EpisodeTree
-from fspo.methods.fspo.in_context import InContext
+from fspo.methods.fspo.method import InContext
 from fspo.methods.method import Floats, Task
 from fspo.preferences.records import Episode, Preference, User
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -11,8 +10,7 @@ from fspo.methods.declaration import Declaration
 from fspo.sections import Section
 
 if TYPE_CHECKING:
-    from fspo.methods.method import Method
-    from fspo.recipe import EvaluateRecipe, TrainRecipe
+    from fspo.recipe import TrainRecipe
 
 
 class VplSettings(Section):
@@ -30,19 +28,6 @@ class VplSettings(Section):
     samples: int = Field(8, ge=1, description="answers to choose the best from")
 
 
-def _train(recipe: TrainRecipe, resume: bool) -> Path:
-    from fspo.methods.vpl.train import train
-
-    return train(recipe, resume)
-
-
-def _load(name: str, folder: Path, recipe: EvaluateRecipe) -> Method:
-    from fspo.methods.vpl.latent import load_vpl
-    from fspo.methods.vpl.method import Vpl
-
-    return Vpl(name, load_vpl(folder), recipe)
-
-
 def _learned(recipe: TrainRecipe) -> str:
     settings = recipe.section(VplSettings)
     if not settings.frozen:
@@ -53,8 +38,6 @@ def _learned(recipe: TrainRecipe) -> str:
 METHOD = Declaration(
     title="variational preference learning (VPL)",
     label=lambda settings: "VPL",
-    train=_train,
-    load=_load,
     settings=VplSettings,
     is_policy=False,
     learned=_learned,
