@@ -31,7 +31,7 @@ from fspo.evaluation.stacking import stacked, stacked_name, stacks
 from fspo.evaluation.statistics import paired_difference
 from fspo.evaluation.summaries import accuracy, by_user, known
 from fspo.files import write_json
-from fspo.methods.baselines import NAMES
+from fspo.methods.baselines import BASELINES
 from fspo.methods.method import Floats, Predictor
 from fspo.preferences.records import Preference, User
 from fspo.preferences.writing import save_preferences
@@ -105,7 +105,7 @@ def placed(recipe: TrainRecipe, out: Path, name: str, **changes: Any) -> TrainRe
 
 def trained_policy(out: Path, runs: Sequence[TrainRecipe]) -> Path:
     """FSPO, run after run."""
-    from fspo.methods.train import train
+    from fspo.methods.table import train
 
     begun: dict[str, str] = {}
     for number, run in enumerate(runs, 1):
@@ -120,7 +120,7 @@ def trained_without_users(out: Path, run: TrainRecipe) -> Path:
 
     It has as many pairs in a step and in all, and labels made in the same way.
     """
-    from fspo.methods.train import train
+    from fspo.methods.table import train
 
     pairs = run.shots + 1
     changes = {
@@ -158,7 +158,7 @@ def predictors(
     from fspo.methods.baselines import baselines
     from fspo.methods.build import methods, trained
 
-    for baseline in baselines(NAMES, study.train, seed=0):
+    for baseline in baselines([*BASELINES], study.train, seed=0):
         yield baseline, None
     compared = trained([f"{name}={folder}" for name, folder in policies.items()])
     settings = EvaluateRecipe()
@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--without-users", action="store_true", help="train DPO without users, too")
     parser.add_argument("--kinds", nargs="*", help="which questions, such as unseen; default: all")
     given = parser.parse_args()
-    from fspo.methods.train import train
+    from fspo.methods.table import train
 
     study = STUDIES[given.study](read(given.data), np.random.default_rng(0))
     if unknown := sorted({*(given.kinds or ())} - study.probes.keys()):
@@ -270,7 +270,7 @@ def main() -> None:
         asked = asked_of[kind]
         if kind != "opposed":  # many couples share pairs: others would teach the reverse of them
             own[STACKED] = stacked(asked, [own[MIRRORED], own[LINEAR]])
-            own |= stacks(asked, {name: own[name] for name in NAMES}, {MIRRORED: own[MIRRORED]})
+            own |= stacks(asked, {name: own[name] for name in BASELINES}, {MIRRORED: own[MIRRORED]})
         results[kind] = measured(asked, own, counts[kind])
     write_json(given.out / "results.json", results)
     print(json.dumps(results, indent=2))

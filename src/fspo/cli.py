@@ -224,7 +224,7 @@ def train(
         print(plan(settings).text(tflops or matrix_product_rate()))
         return
     from fspo.learning.train import take_leave
-    from fspo.methods.train import train as run
+    from fspo.methods.table import train as run
 
     print(run(settings, resume))
     take_leave()

@@ -67,11 +67,11 @@ def of_rows(preferences: Preferences) -> str:
 
 def of_template(name: str) -> str:
     """Returns the fingerprint of all text that a template puts around a person's words."""
-    from fspo.learning.templates import DESCRIPTION, blocks, described_lead
+    from fspo.learning.templates import DESCRIPTION, blocks, question_lead
     from fspo.preferences.records import Preference
 
     episode = [Preference(f"# question {n}", f"good {n}", f"\\# bad {n}") for n in (1, 2, 2)]
-    return of_parts(blocks(episode, name), DESCRIPTION, described_lead("question"))
+    return of_parts(blocks(episode, name), DESCRIPTION, question_lead("question"))
 
 
 def of_model(name: str) -> str:

@@ -99,7 +99,7 @@ def _prepare(name: str, part: PaperPart, out: Path, seed: int) -> None:
 def _run_part(name: str, part: PaperPart, out: Path, seed: int) -> dict[str, Results]:
     """The results of each of the part's columns."""
     from fspo.evaluation.evaluate import evaluate
-    from fspo.methods.train import train
+    from fspo.methods.table import train
 
     policies = []
     for method, recipe in part.methods.items():

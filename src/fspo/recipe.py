@@ -5,12 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, create_model, model_validator
 
 from fspo.errors import FspoError, cut, excerpt
 from fspo.home import in_home
+from fspo.learning.templates import CHAIN
+from fspo.methods.table import METHODS
+from fspo.sections import ObjectiveName, PreferenceObjectiveName, TemplateName
+from fspo.sections import Section as Section
 from fspo.yaml_files import read_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -20,12 +24,6 @@ Place = Annotated[str, AfterValidator(in_home)]  # a path, or a name
 # What every library takes that draws numbers from it.
 RandomSeed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Diversity = Literal["none", "personas", "views"]  # how answers to a question are made to differ
-
-
-class Section(BaseModel):
-    """A group of settings; a key that it does not know is a fault."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Lora(Section):
@@ -39,50 +37,22 @@ class Lora(Section):
     )
 
 
-class Vpl(Section):
-    """Variational preference learning: a user as a latent vector, and a reward that reads it."""
+if TYPE_CHECKING:
+    MethodName = str
+else:  # so that whoever adds a method has nothing to add here
+    MethodName = Literal[tuple(METHODS)]
 
-    latent: int = Field(32, ge=1, description="numbers that a user is summed up in")
-    hidden: int = Field(256, ge=1, description="width of encoder and reward")
-    kl: float = Field(0.01, ge=0, description="weight of the divergence from the prior")
-    annealing: float = Field(
-        0.5, ge=0, le=1, description="share of the steps in which that weight rises from 0"
-    )
-    frozen: bool = Field(
-        True, description="read answers with the model as it is; false: its adapter learns, too"
-    )
-    samples: int = Field(8, ge=1, description="answers to choose the best from")
+S = TypeVar("S", bound=Section)
 
 
-class Rat(Section):
-    """User-description rationalization: how descriptions are learned."""
-
-    warm_up: int = Field(64, ge=1, description="episodes of learning from true descriptions first")
-    warm_up_objective: Literal["sft", "ipo", "dpo"] = Field(
-        "sft", description="ipo, dpo: the true description is preferred to another user's"
-    )
-    warm_up_learning_rate: float = Field(1e-3, gt=0)
-    warm_up_batch_size: int = Field(2, ge=1, description="episodes in a step of the first stage")
-    descriptions: int = Field(
-        4, ge=1, description="numbers of shots in an episode that a pair of them stands after"
-    )
-    samples: int = Field(4, ge=2, description="descriptions sampled of each user, to pair")
-    max_tokens: int = Field(64, ge=8, description="the longest description")
-    temperature: float = Field(0.7, gt=0, description="of the samples")
-    nll: float = Field(
-        1.0, ge=0, description="ipo, dpo: weight of the nearer description's log-loss beside it"
-    )
-    targets: int = Field(2, ge=1, description="pairs of an episode answered behind a description")
-
-
-class TrainRecipe(Section):
-    """One training run: `fspo train`."""
+class _TrainSettings(Section):
+    """What all methods' runs have."""
 
     data: Place = Field("", description="preference dataset: a folder, a file or a hub id")
     out: Place = Field(
         "", description="folder for the trained adapter, its checkpoints and its log"
     )
-    method: Literal["fspo", "rat", "ric", "vpl"] = Field("fspo", description="what is trained")
+    method: MethodName = Field("fspo", description="what is trained")
     model: Place = Field("smollm2-135m-instruct", description="the policy to start from")
     adapter: Place | None = Field(None, description="LoRA adapter to start from")
     reference: Literal["start", "model"] = Field(
@@ -98,8 +68,8 @@ class TrainRecipe(Section):
     preferences_per_user: int | None = Field(
         None, ge=1, description="train on so many preferences of each user at most"
     )
-    template: Literal["chain", "paper"] = "chain"
-    objective: Literal["ipo", "dpo", "sft"] = "ipo"
+    template: TemplateName = CHAIN
+    objective: ObjectiveName = "ipo"
     logps: Literal["sum", "mean"] = Field("sum", description="log-probs over a response's tokens")
     beta: float = Field(0.01, gt=0, description="strength of the tie to the reference")
     nll: float = Field(
@@ -133,8 +103,6 @@ class TrainRecipe(Section):
     )
     max_length: int | None = Field(None, ge=16, description="context in tokens; default: model's")
     lora: Lora | None = Field(Lora(), description="null trains all weights")
-    rat: Rat = Rat()
-    vpl: Vpl = Vpl()
     learning_rate: float = Field(1e-3, gt=0, description="for LoRA on a small model")
     warmup_steps: int = Field(5, ge=0)
     scheduler: str = "cosine"
@@ -148,8 +116,16 @@ class TrainRecipe(Section):
         default_factory=dict, description="further transformers.TrainingArguments, as they are"
     )
 
+    def section(self, kind: type[S]) -> S:
+        """Returns the settings of this kind, such as a method's own."""
+        return next(value for _, value in self if isinstance(value, kind))
+
+    def of_other_methods(self) -> set[str]:
+        """Returns the names of the sections that this run does not read."""
+        return {name for name, m in METHODS.items() if m.settings and name != self.method}
+
     @model_validator(mode="after")
-    def _fits_together(self) -> TrainRecipe:
+    def _fits_together(self) -> _TrainSettings:
         if not self.micro_batch_tokens and self.batch_size % self.micro_batch_size:
             raise ValueError(
                 f"micro_batch_size: {self.micro_batch_size} does not divide batch_size "
@@ -161,6 +137,24 @@ class TrainRecipe(Section):
                 "users in users.parquet, or take `opposed`, which looks for couples"
             )
         return self
+
+
+if TYPE_CHECKING:
+
+    class TrainRecipe(_TrainSettings):
+        """One training run: `fspo train`.
+
+        A method's own settings are in a section by its name, such as `rat`; `section` gives it.
+        """
+
+else:
+    TrainRecipe = create_model(
+        "TrainRecipe",
+        __base__=_TrainSettings,
+        __module__=__name__,
+        __doc__="One training run: `fspo train`.",
+        **{name: (m.settings, m.settings()) for name, m in METHODS.items() if m.settings},
+    )
 
 
 class SynthesizeRecipe(Section):
@@ -247,7 +241,7 @@ class PersonalRecipe(Section):
     start: Place | None = Field(
         None, description="policy to start from, such as IPO without users; default: a new adapter"
     )
-    objective: Literal["ipo", "dpo"] = "dpo"
+    objective: PreferenceObjectiveName = "dpo"
     beta: float = Field(0.1, gt=0, description="of a new adapter; a policy has its own")
     steps: int = Field(8, ge=1, description="gradient steps, each on all of the shots")
     learning_rate: float = Field(1e-3, gt=0)

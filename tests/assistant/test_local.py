@@ -21,16 +21,16 @@ from fspo.assistant.backend import Person, Reply, Sampling
 from fspo.assistant.local import LocalBackend
 from fspo.assistant.pieces import whole
 from fspo.learning.policy import load_policy
-from fspo.learning.rationales import answer_context
 from fspo.learning.templates import neutralize
 from fspo.learning.tree import context_tokens
 from fspo.llm.local import LocalModel
 from fspo.methods.build import methods, trained
-from fspo.methods.in_context import InContext, Prompted
+from fspo.methods.fspo.method import InContext, Prompted
 from fspo.methods.method import Task
-from fspo.methods.rat import write_descriptions
-from fspo.methods.rat_train import train as train_rat
-from fspo.methods.train import train as train_method
+from fspo.methods.rat.method import write_descriptions
+from fspo.methods.rat.train import train as train_rat
+from fspo.methods.rat.trees import answer_context
+from fspo.methods.table import train as train_method
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import EvaluateRecipe, TrainRecipe
 

@@ -12,7 +12,7 @@ from fspo.evaluation.asking import labels_needed, pairs_about
 from fspo.evaluation.probing import Probe
 from fspo.learning.adapters import new_adapter
 from fspo.learning.policy import Policy
-from fspo.methods.in_context import InContext
+from fspo.methods.fspo.method import InContext
 from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
 
 LIKES = (

@@ -36,7 +36,7 @@ from fspo.judging.verdicts import Comparison
 from fspo.learning.policy import load_policy
 from fspo.learning.train import train
 from fspo.methods.build import trained
-from fspo.methods.in_context import InContext
+from fspo.methods.fspo.method import InContext
 from fspo.methods.method import Task
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe

@@ -19,9 +19,10 @@ from fspo import FspoError, Preference, Preferences, User
 from fspo.learning.checkpoints import LIST, fault, last_checkpoint, numbered, seal, to_go_on_from
 from fspo.learning.policy import load_policy
 from fspo.learning.resumable import ResumableTrainer
-from fspo.methods.train import train
+from fspo.methods.table import train
+from fspo.methods.vpl import VplSettings as Vpl
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import Lora, TrainRecipe, Vpl
+from fspo.recipe import Lora, TrainRecipe
 
 ADAPTER = "adapter_model.safetensors"
 

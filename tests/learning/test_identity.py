@@ -16,7 +16,7 @@ from fspo.learning.adapters import policy_and_reference
 from fspo.learning.learned import LEARNED, load_learned
 from fspo.learning.policy import load_policy, read_settings
 from fspo.methods.build import trained
-from fspo.methods.train import train
+from fspo.methods.table import train
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import Lora, TrainRecipe
 

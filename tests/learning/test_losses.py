@@ -9,9 +9,8 @@ import pytest
 import torch
 from conftest import byte_tokenizer
 
-from fspo import Episode, EpisodeTree, Preference
+from fspo import Episode, EpisodeTree, FspoError, Preference
 from fspo.learning.losses import TreeLoss
-from fspo.learning.tree import DESCRIBES
 
 BETA = 0.1
 POLICY = [-3.0, -7.0, -4.0, -2.0, -6.0, -6.5]
@@ -35,11 +34,18 @@ def loss_of(objective: str, margin: float) -> float:
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @pytest.mark.parametrize("likely", [(), (1.0, 0.2, 0.6)])
 @pytest.mark.parametrize("nll", [0.0, 0.5])
+@pytest.mark.parametrize("own_weights", [True, False])
 def test_losses_are_the_formulas(
-    tree: EpisodeTree, objective: str, reduction: str, likely: tuple[float, ...], nll: float
+    tree: EpisodeTree,
+    objective: str,
+    reduction: str,
+    likely: tuple[float, ...],
+    nll: float,
+    own_weights: bool,
 ) -> None:
-    tree = dataclasses.replace(tree, likely=likely, labels=["0_shots", DESCRIBES, "2_shots"])
-    terms = TreeLoss(objective, BETA, reduction, nll=nll, nll_descriptions=2.0)
+    weights = [nll, 2.0, nll] if own_weights else [nll] * 3
+    tree = dataclasses.replace(tree, likely=likely, nll=weights if own_weights else ())
+    terms = TreeLoss(objective, BETA, reduction, nll=nll)
     losses, margins = terms(tree, torch.tensor(POLICY), torch.tensor(REFERENCE))
     for k in range(3):
         lengths = [len(tree.responses[2 * k + side].tokens) for side in (0, 1)]
@@ -48,7 +54,7 @@ def test_losses_are_the_formulas(
         margin = gains[0] / over[0] - gains[1] / over[1]
         p = likely[k] if likely else 1.0
         loss = p * loss_of(objective, margin) + (1 - p) * loss_of(objective, -margin)
-        loss -= (2.0 if k == 1 else nll) * POLICY[2 * k] / lengths[0]
+        loss -= weights[k] * POLICY[2 * k] / lengths[0]
         assert losses[k].item() == pytest.approx(loss, rel=1e-5)
         assert margins[k].item() == pytest.approx(margin, rel=1e-5)
 
@@ -75,3 +81,8 @@ def test_a_preference_loss_without_its_reference_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=f"{objective}: the reference's"):
         TreeLoss(objective, BETA)(tree, torch.tensor(POLICY), None)
+
+
+def test_an_unknown_objective_is_an_error_that_lists_the_known_ones() -> None:
+    with pytest.raises(FspoError, match="objective: there is no 'orpo'; there are ipo, dpo, sft"):
+        TreeLoss("orpo", BETA)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from fspo import FspoError, Preference, Preferences, User
 from fspo.learning.train import train
-from fspo.methods.train import train as train_method
+from fspo.methods.table import train as train_method
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import Lora, TrainRecipe
 

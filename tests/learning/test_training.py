@@ -35,7 +35,7 @@ from fspo.learning.episodes import EpisodeDataset, learned_from, that_fit, train
 from fspo.learning.policy import load_policy
 from fspo.learning.scoring import response_logps
 from fspo.learning.train import train, training_data
-from fspo.methods.in_context import InContext
+from fspo.methods.fspo.method import InContext
 from fspo.preferences.splitting import hold_out
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe

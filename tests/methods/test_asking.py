@@ -15,7 +15,7 @@ from fspo import EpisodeTree, FspoError, Preference, User
 from fspo.learning.adapters import new_adapter
 from fspo.learning.policy import Policy
 from fspo.methods.asking import chances_of, expected_gains, next_pair
-from fspo.methods.in_context import InContext
+from fspo.methods.fspo.method import InContext
 from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
 
 USER = User("u")

@@ -6,7 +6,7 @@ import numpy as np
 
 from fspo import Preference, Preferences, User
 from fspo.methods.baselines import baselines
-from fspo.methods.simple import Longer, Majority
+from fspo.methods.baselines.simple import Longer, Majority
 
 TRAINING = Preferences(
     {f"u{n}": [Preference(f"q{k}", "a longer answer", "short") for k in range(3)] for n in range(4)}

@@ -16,10 +16,10 @@ from fspo.evaluation.keeping import Kept
 from fspo.evaluation.ranking import rank
 from fspo.learning.policy import load_policy
 from fspo.learning.train import train
-from fspo.methods.best_of import BestOf, all_finite, draw_seed, log_odds_over_first
 from fspo.methods.build import methods, trained
-from fspo.methods.in_context import InContext
+from fspo.methods.fspo.method import InContext
 from fspo.methods.method import Floats, Predictor, Task
+from fspo.methods.untrained.best_of import BestOf, all_finite, draw_seed, log_odds_over_first
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
 

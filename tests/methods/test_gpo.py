@@ -11,7 +11,7 @@ from fspo.errors import FspoError
 from fspo.llm.pretend import pretend_embedder
 from fspo.methods import gpo
 from fspo.methods.gpo import Gpo, train_gpo
-from fspo.methods.gpo_network import Network
+from fspo.methods.gpo.network import Network
 from fspo.preferences.records import Preference, Preferences
 
 NEW = opposite_tastes(users=10, rows=16, seed=2)

@@ -13,9 +13,9 @@ from fspo import FspoError, Preference, Preferences, User
 from fspo.learning.policy import load_policy
 from fspo.learning.train import train
 from fspo.methods.build import methods, trained
-from fspo.methods.in_context import InContext
+from fspo.methods.fspo.method import InContext
 from fspo.methods.method import Task
-from fspo.methods.personal import PersonalLora, load_personal
+from fspo.methods.untrained.personal import PersonalLora, load_personal
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import EvaluateRecipe, Lora, PersonalRecipe, TrainRecipe
 

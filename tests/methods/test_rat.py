@@ -25,13 +25,14 @@ from fspo import (
 from fspo.evaluation.evaluate import evaluate
 from fspo.learning.growing import Reader, read_pairs
 from fspo.learning.policy import load_policy, reference_weights
-from fspo.learning.rationales import DescribedEpisodes, answer_context
 from fspo.learning.templates import blocks
 from fspo.learning.train import training_data
 from fspo.llm.embedding import Vectors
 from fspo.methods.method import Task
-from fspo.methods.rat import Rat, description_similarity, write_descriptions
-from fspo.methods.rat_train import nearer_first, sampled, train
+from fspo.methods.rat.episodes import DescribedEpisodes
+from fspo.methods.rat.method import Rat, description_similarity, write_descriptions
+from fspo.methods.rat.train import nearer_first, sampled, train
+from fspo.methods.rat.trees import answer_context
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import EvaluateRecipe, TrainRecipe
 

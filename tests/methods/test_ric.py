@@ -17,9 +17,10 @@ from fspo.learning.episodes import training_preferences
 from fspo.learning.policy import load_policy
 from fspo.methods.build import methods, trained
 from fspo.methods.method import Task
-from fspo.methods.ric import AnswerDataset, RewardsInContext, context
-from fspo.methods.scales import Scale, Scales
-from fspo.methods.train import train
+from fspo.methods.ric.method import RewardsInContext, context
+from fspo.methods.ric.scales import Scale, Scales
+from fspo.methods.ric.train import AnswerDataset
+from fspo.methods.table import train
 from fspo.preferences.reading import load_preferences
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe

@@ -14,9 +14,9 @@ from tastes import NOBODY, accuracy, cold_or_hot, opposite_tastes, swapped
 
 from fspo.errors import FspoError
 from fspo.llm.pretend import pretend_embedder
-from fspo.methods import simple, vectors
-from fspo.methods.factors import Factors
-from fspo.methods.simple import EmbeddingLogistic, Longer, Majority, Nearest
+from fspo.methods.baselines import simple, vectors
+from fspo.methods.baselines.factors import Factors
+from fspo.methods.baselines.simple import EmbeddingLogistic, Longer, Majority, Nearest
 from fspo.preferences.factors import ResponseFactors
 from fspo.preferences.logistic import fit_logistic, log_loss
 from fspo.preferences.records import Preference, Preferences, User

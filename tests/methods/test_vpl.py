@@ -12,16 +12,16 @@ from conftest import byte_tokenizer, small_model
 from fspo import Preference, Preferences, User, load_preferences
 from fspo.evaluation.evaluate import evaluate
 from fspo.evaluation.ranking import rank
-from fspo.learning.vpl import load_vpl
 from fspo.llm.local import LocalModel
 from fspo.methods.build import methods, trained
 from fspo.methods.method import Task
-from fspo.methods.train import train
-from fspo.methods.vpl import Vpl
+from fspo.methods.table import train
+from fspo.methods.vpl import VplSettings as VplSection
+from fspo.methods.vpl.latent import load_vpl
+from fspo.methods.vpl.method import Vpl
 from fspo.models import load_model
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
-from fspo.recipe import Vpl as VplSection
 
 RECIPE = EvaluateRecipe(shots=2, episodes_per_user=2, prompts_per_user=3, max_new_tokens=6)
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fspo import Episode, Preference, Preferences
 from fspo.evaluation.probing import draw_probes
-from fspo.methods.vectors import draw_samples
-from fspo.methods.vectors import hold_out as kept_apart
+from fspo.methods.baselines.vectors import draw_samples
+from fspo.methods.baselines.vectors import hold_out as kept_apart
 from fspo.preferences.checking import check
 from fspo.preferences.factors import ResponseFactors
 from fspo.preferences.imputing import Imputed

@@ -25,7 +25,7 @@ from fspo.assistant.pairs import Pairs
 from fspo.assistant.portable import brought, exported
 from fspo.assistant.profiles import Choice, Profile, Profiles
 from fspo.errors import FspoError, ServerError
-from fspo.methods.best_of import all_finite
+from fspo.methods.untrained.best_of import all_finite
 
 _NOBODY = Person("")
 # What a key must be good for, by the first part of the path behind /v1.

@@ -55,6 +55,7 @@ class LocalBackend:
             FspoError: if it cannot be loaded, or is a policy of another kind.
         """
         from fspo.learning.policy import SETTINGS, Policy, load_policy, read_settings
+        from fspo.learning.templates import CHAIN
         from fspo.models import load_model
 
         place = OURS if name == OURS.name and not Path(name).exists() else Path(name)
@@ -63,16 +64,17 @@ class LocalBackend:
             check_kind(name, read_settings(place))
             policy = load_policy(place)
         else:
-            policy = Policy(*load_model(name), "chain", 1.0, {"shots": SHOTS})
+            policy = Policy(*load_model(name), CHAIN, 1.0, {"shots": SHOTS})
         self._take(policy, cache_bytes)
         self.abilities = Abilities(describes=self._describes, models=(_called(name),))
 
     def _take(self, policy: Policy, cache_bytes: int) -> None:
         from fspo.assistant.stepping import Stepper
+        from fspo.methods.table import method_of
 
         self._policy = policy
         self._shots = int(policy.settings.get("shots", SHOTS))
-        self._describes = policy.settings.get("method") == "rat"
+        self._describes = method_of(policy.settings).describes
         self._turns = Turns()
         self._prefixes = Prefixes(cache_bytes)
         self._longest_token = max(map(len, policy.tokenizer.get_vocab()))
@@ -181,15 +183,13 @@ class LocalBackend:
     ) -> Sequence[Preference]:
         """The choices that fit before the longest answer: all are priced behind the same ones."""
         from fspo.learning.growing import Reader
-        from fspo.learning.probes import probe_trees
         from fspo.learning.tree import context_tokens
+        from fspo.methods.rat.trees import described_probes
 
         shots, tokenizer = self._read(person), self._tokenizer
         if described:
             pair, told = Preference(prompt, longest, longest), [person.description]
-            [tree, *_] = probe_trees(
-                person.key, shots, [pair], [len(shots)], tokenizer, descriptions=told
-            )
+            [tree, *_] = described_probes(person.key, shots, [pair], [len(shots)], tokenizer, told)
             return shots[tree.dropped :]
         room, template = len(Reader(tokenizer).responses([longest])[0]), self._policy.template
         _, dropped = context_tokens(person.key, shots, prompt, tokenizer, template, room=room)
@@ -198,14 +198,12 @@ class LocalBackend:
     def _described_rewards(
         self, person: Person, shots: Sequence[Preference], prompt: str, answers: Sequence[str]
     ) -> list[float]:
-        from fspo.learning.probes import probe_trees
+        from fspo.methods.rat.trees import described_probes
 
         policy, even = self._policy, [*answers, *answers[-1:]]  # the last one may stand alone
         pairs = [Preference(prompt, *two) for two in zip(even[0::2], even[1::2], strict=False)]
         told = [person.description]
-        trees = probe_trees(
-            person.key, shots, pairs, [len(shots)], policy.tokenizer, descriptions=told
-        )
+        trees = described_probes(person.key, shots, pairs, [len(shots)], policy.tokenizer, told)
         margins = [value for tree in trees for value in policy.margins([tree])[0].tolist()]
         return [policy.beta * value for value in margins[: len(answers)]]
 
@@ -222,6 +220,7 @@ class LocalBackend:
         Raises:
             FspoError: if there are no candidates.
         """
+        from fspo.learning.templates import template_named
         from fspo.methods.asking import next_pair
         from fspo.preferences.records import User
 
@@ -230,7 +229,7 @@ class LocalBackend:
         generator = np.random.default_rng(seed)
         order = [int(place) for place in generator.permutation(len(candidates))]
         policy = self._policy
-        reads = self._is_policy and self._shots > 0 and policy.template == "chain"
+        reads = self._is_policy and self._shots > 0 and template_named(policy.template).chained
         knows = reads and bool(person.shots)  # before the first choice one pair is like another
         if not knows or len(candidates) < 3:
             return order[0], False
@@ -250,8 +249,8 @@ class LocalBackend:
     def describe(self, person: Person) -> str:
         """The likeliest description behind the person's choices; "" without any, or without RAT."""
         from fspo.assistant.stepping import Context
-        from fspo.learning.rationales import description_context
         from fspo.learning.templates import DESCRIPTION
+        from fspo.methods.rat.trees import description_context
 
         shots = self._read(person)
         if not (self._describes and shots):
@@ -292,25 +291,27 @@ class LocalBackend:
         self, person: Person, shots: Sequence[Preference], question: str, room: int
     ) -> Context:
         from fspo.assistant.stepping import Context
-        from fspo.learning.rationales import answer_context
-        from fspo.learning.templates import described_lead
+        from fspo.learning.templates import question_lead
+        from fspo.methods.rat.trees import answer_context
 
         tokenizer, told = self._tokenizer, person.description
         tokens = answer_context(shots, told, question, tokenizer, room)
-        return Context(tokens, person.key, len(tokens) - self._length(described_lead(question)))
+        return Context(tokens, person.key, len(tokens) - self._length(question_lead(question)))
 
     def _before(self, tokens: Tokens, shots: Sequence[Preference], question: str) -> int:
         """How many of a context's tokens come before its question."""
-        from fspo.learning.templates import chain
+        from fspo.learning.templates import template_named
         from fspo.learning.tree import context_tokens
 
         if not shots:
             return 0  # the opening alone is not worth the memory
-        if self._policy.template == "chain":
-            *_, asked = chain([shots[-1], Preference(question, "", "")])
+        template = template_named(self._policy.template)
+        if template.chained:
+            *_, asked = template.write([shots[-1], Preference(question, "", "")])
             return len(tokens) - self._length(asked.lead)
         # The last example and what follows it are one text, with tokens across the seam.
-        other, _ = context_tokens("", shots, "", self._tokenizer, "paper", sys.maxsize)
+        name = self._policy.template
+        other, _ = context_tokens("", shots, "", self._tokenizer, name, sys.maxsize)
         return common(tokens, other)
 
     def _length(self, text: str) -> int:
@@ -345,10 +346,14 @@ def check_kind(folder: str, settings: dict[str, Any]) -> None:
     Raises:
         FspoError: naming its method.
     """
-    if (method := settings.get("method", "fspo")) not in ("fspo", "rat"):
+    from fspo.methods.table import METHODS, method_of
+
+    if not method_of(settings).chats:
+        chatting = " or ".join(name for name, method in METHODS.items() if method.chats)
         raise FspoError(
-            f"{folder}: is of method {method}, and the assistant answers by fspo or rat. Give a "
-            "folder that `fspo train` wrote with one of these, or a model's name."
+            f"{folder}: is of method {settings['method']}, and the assistant answers by "
+            f"{chatting}. Give a folder that `fspo train` wrote with one of these, or a model's "
+            "name."
         )
 
 

@@ -84,7 +84,7 @@ class BetweenAnswers:
             policy: what predicts.
             turns: taken for each pass.
         """
-        from fspo.methods.in_context import InContext
+        from fspo.methods.fspo.method import InContext
         from fspo.recipe import EvaluateRecipe
 
         self._predictor, self._turns = InContext(self.name, policy, EvaluateRecipe()), turns

@@ -50,6 +50,7 @@ def run_audit(
         FspoError: if a policy is not there, or the users have too few preferences.
     """
     from fspo.methods.build import methods, trained
+    from fspo.methods.untrained import always
     from fspo.preferences.reading import load_preferences
 
     compared = trained(policies)
@@ -65,7 +66,7 @@ def run_audit(
     )
     tasks = [Task(probe.user, probe.shots, prompts()) for probe in probes]
     told = all(task.user.description for task in tasks)
-    names = ["base", "few-shot prompted", *(["oracle"] if told else [])]
+    names = always(told)
     likeliest = recipe.model_copy(update={"temperature": 0.0})
     reader = _reader(judge, out)
     answers: dict[str, dict[str, list[str]]] = {}

@@ -26,17 +26,14 @@ from fspo.evaluation.probing import Gaps, draw_probes, probe, shot_counts
 from fspo.evaluation.stacking import stacks
 from fspo.evaluation.statistics import INTERVALS
 from fspo.files import write_json
-from fspo.methods.method import Task
+from fspo.methods.method import Describer, Task
 from fspo.preferences.records import Preferences, plain_text
 
 if TYPE_CHECKING:
     from fspo.judging.verdicts import Judge
     from fspo.llm.build import Builder
     from fspo.methods.build import Trained
-    from fspo.methods.rat import Rat
     from fspo.recipe import EvaluateRecipe
-
-_UNTRAINED = ("base", "few-shot prompted")
 
 
 def evaluate(
@@ -67,7 +64,7 @@ def evaluate(
     """
     from fspo.methods.baselines import baselines
     from fspo.methods.build import methods, trained
-    from fspo.methods.rat import Rat
+    from fspo.methods.untrained import always
     from fspo.preferences.reading import load_preferences
 
     started = time.monotonic()
@@ -97,7 +94,7 @@ def evaluate(
     told = all(people.test.users[user].description for user in users)
     if "oracle" in recipe.methods and not told:
         raise FspoError(f"{people.test.source}: no oracle, as not all of these users are described")
-    names = [*dict.fromkeys([*_UNTRAINED, *(["oracle"] if told else []), *recipe.methods])]
+    names = [*dict.fromkeys([*always(told), *recipe.methods])]
     ours = {policy.name for policy in compared}
     gaps: dict[str, list[Gaps]] = {}
     answers: dict[str, list[list[str]]] = {}
@@ -111,7 +108,7 @@ def evaluate(
             if recipe.mirrored and method.name in ours:
                 turned = probe_mirrored(method, probes, counts, own, kept)
                 gaps[mirrored_name(method.name)] = turned
-        if told and isinstance(method, Rat):
+        if told and isinstance(method, Describer):
             descriptions[method.name] = _nearness(method, tasks)
         if judge:
             answers[method.name] = answer_tasks(method, tasks, said(out / "answers"), seed)
@@ -199,7 +196,7 @@ def _started(recipe: EvaluateRecipe) -> list[Trained]:
     """The policy that a further method starts from, which may know somebody, too."""
     from fspo.learning.policy import SETTINGS, read_settings
     from fspo.methods.build import Trained
-    from fspo.methods.personal import PersonalLora
+    from fspo.methods.untrained.personal import PersonalLora
 
     start = Path(recipe.personal.start or "")
     if PersonalLora.name not in recipe.methods or not (start / SETTINGS).is_file():
@@ -233,10 +230,10 @@ def _spent(builder: Builder) -> dict[str, Any]:
     }
 
 
-def _nearness(method: Rat, tasks: Sequence[Task]) -> dict[str, Any]:
+def _nearness(method: Describer, tasks: Sequence[Task]) -> dict[str, Any]:
     """How near the descriptions that a method writes come to the true ones, before and after."""
     from fspo.llm.embedding import MiniLM
-    from fspo.methods.rat import description_similarity
+    from fspo.methods.rat.method import description_similarity
 
     users = [task.user.user_id for task in tasks]
     true = {task.user.user_id: task.user.description for task in tasks}

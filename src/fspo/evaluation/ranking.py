@@ -9,8 +9,8 @@ import numpy as np
 
 from fspo.errors import FspoError
 from fspo.evaluation.mirroring import mirrored, turned_round
-from fspo.methods.best_of import score_of
 from fspo.methods.method import Predictor
+from fspo.methods.untrained.best_of import score_of
 from fspo.preferences.records import Preferences
 from fspo.preferences.tables import check_whole
 

@@ -38,6 +38,7 @@ from fspo.evaluation.findings import (
 )
 from fspo.evaluation.results import Accuracy, Interval, LogRow, Results, WinRate
 from fspo.files import write_text
+from fspo.learning.objectives import OBJECTIVES
 
 T = TypeVar("T")
 # Control signs, what overrides the direction of reading, and what UTF-8 cannot hold.
@@ -45,9 +46,8 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u202a-\u202e\u2066-\u
 _KEY_FIGURES = 4
 _MEASURES = {"loss": "Loss", "accuracy": "Pairs ranked right", "margin": "Margin"}
 _STAGES = {
-    "sft": "supervised fine-tuning",
-    "dpo": "preference optimization (DPO)",
-    "ipo": "preference optimization (IPO)",
+    name: objective.stage or f"preference optimization ({objective.title})"
+    for name, objective in OBJECTIVES.items()
 }
 
 

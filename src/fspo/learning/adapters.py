@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo.errors import FspoError
+from fspo.learning.objectives import objective_named
 from fspo.learning.policy import SETTINGS, add_reference, is_base, read_settings
 from fspo.learning.weights import check_resumable
 from fspo.places import place_of
@@ -37,7 +38,7 @@ def policy_and_reference(recipe: TrainRecipe) -> tuple[Any, Any, Any]:
                 "Leave `lora: null` out, or take a model whose weights are not quantized."
             )
         model = model.float()
-        if recipe.objective != "sft":
+        if objective_named(recipe.objective).needs_reference:
             frozen, _ = load_model(recipe.model)
     elif recipe.adapter:
         model = _adapter_to_go_on_with(model, recipe)

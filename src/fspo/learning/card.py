@@ -9,22 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo.embedded import EMBEDDED
+from fspo.learning.objectives import objective_named
+from fspo.methods.table import METHODS
 
 if TYPE_CHECKING:
     from fspo.preferences.records import Preferences
     from fspo.recipe import TrainRecipe
 
 _ORIGIN = {EMBEDDED: "HuggingFaceTB/SmolLM2-135M-Instruct"}
-_METHODS = {
-    "rat": "FSPO with user-description rationalization (RAT)",
-    "ric": "Rewards-in-Context (RiC)",
-    "vpl": "variational preference learning (VPL)",
-}
-_OBJECTIVES = {
-    "ipo": "IPO",
-    "dpo": "DPO",
-    "sft": "supervised fine-tuning on chosen responses (Pref-FT)",
-}
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#|!~])")
 
 
@@ -88,20 +80,17 @@ def card(
 
 
 def _method(recipe: TrainRecipe) -> str:
-    method = _METHODS.get(recipe.method)
-    if recipe.method == "vpl":
-        return str(method)
-    objective = _OBJECTIVES[recipe.objective]
-    if recipe.objective != "sft":
-        objective = f"{objective}, beta {recipe.beta:g}"
-    if method is None:
-        method = "few-shot preference optimization (FSPO)"
-    return f"{method}, by {objective}, on the template `{recipe.template}`"
+    method = METHODS[recipe.method]
+    if not method.is_policy:
+        return method.title
+    objective = objective_named(recipe.objective)
+    beta = f", beta {recipe.beta:g}" if objective.needs_reference else ""
+    return f"{method.title}, by {objective.title}{beta}, on the template `{recipe.template}`"
 
 
 def _weights(recipe: TrainRecipe) -> str:
-    if recipe.method == "vpl" and recipe.vpl.frozen:
-        return f"encoder and reward, of width {recipe.vpl.hidden}, on the frozen model"
+    if learned := METHODS[recipe.method].learned(recipe):
+        return learned
     if recipe.lora is None:
         return "all weights"
     return f"a LoRA adapter of rank {recipe.lora.rank}, alpha {recipe.lora.alpha:g}"
@@ -129,7 +118,7 @@ def _commands(recipe: TrainRecipe) -> list[str]:
         'fspo rank --policy FOLDER --preferences mine.jsonl --prompt "..." --answer "..." '
         '--answer "..."'
     )
-    chat = [] if recipe.method in ("ric", "vpl") else ["fspo chat --policy FOLDER --database me.db"]
+    chat = ["fspo chat --policy FOLDER --database me.db"] if METHODS[recipe.method].chats else []
     return [rank, *chat, "fspo evaluate --data DATA --policy FOLDER --out results"]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from fspo.console import say
 from fspo.errors import FspoError
+from fspo.learning.templates import CHAIN
 from fspo.learning.tree import EpisodeTree
 from fspo.preferences.imputing import Imputed
 from fspo.preferences.opposites import LEAST, Couple, opposites
@@ -155,15 +156,15 @@ def _side_by_side(preferences: Preferences, enough: AbstractSet[str]) -> list[st
 def that_fit(
     preferences: Preferences,
     tokenizer: PreTrainedTokenizerBase,
-    template: str = "chain",
+    template: str = CHAIN,
     max_length: int | None = None,
 ) -> Preferences:
     """The preferences that the context can hold alone; of the others it is said how many they are.
 
     Args:
         preferences: of any users; those without one that fits are left out.
-        tokenizer: as in `EpisodeTree.from_episode`; so are the other arguments.
-        template: "chain" or "paper".
+        tokenizer: as in `EpisodeTree.from_episode`.
+        template: one of `TEMPLATES`.
         max_length: tokens that the context holds; by default the tokenizer's limit.
 
     Raises:

@@ -12,23 +12,30 @@ import torch
 from torch import Tensor
 
 from fspo.learning import objectives
-from fspo.learning.tree import DESCRIBES, EpisodeTree
+from fspo.learning.tree import EpisodeTree
 
 
 @dataclass(frozen=True)
 class TreeLoss:
-    """What is minimized for each target of a tree."""
+    """What is minimized for each target of a tree.
 
-    objective: objectives.Objective
+    Raises:
+        FspoError: if there is no such objective.
+    """
+
+    objective: str
     beta: float
     reduction: objectives.Reduction = "sum"
-    nll: float = 0.0  # ipo, dpo: weight of the chosen response's log-loss per token beside it
-    nll_descriptions: float = 0.0  # the same where the response is a description
+    nll: float = 0.0  # weight of the chosen response's log-loss per token beside it, if the
+    # objective has a reference and the tree does not say otherwise
+
+    def __post_init__(self) -> None:
+        objectives.objective_named(self.objective)
 
     @property
     def needs_reference(self) -> bool:
         """Whether the reference's log-probs are read."""
-        return self.objective != "sft"
+        return objectives.objective_named(self.objective).needs_reference
 
     def __call__(
         self, tree: EpisodeTree, policy: Tensor, reference: Tensor | None
@@ -47,28 +54,22 @@ class TreeLoss:
         Raises:
             ValueError: if the reference is needed and not given.
         """
+        objective = objectives.objective_named(self.objective)
         now = reduced(tree, policy, self.reduction)
-        if not self.needs_reference:
-            losses = _expected(tree, objectives.sft(now[0::2]), objectives.sft(now[1::2]))
-            return losses, (now[0::2] - now[1::2]).detach()
-        if reference is None:
-            raise ValueError(f"{self.objective}: the reference's log-probs are needed")
-        before = reduced(tree, reference, self.reduction)
-        h = objectives.margin(now[0::2], now[1::2], before[0::2], before[1::2])
-        loss_of = objectives.ipo if self.objective == "ipo" else objectives.dpo
-        losses = _expected(tree, loss_of(h, self.beta), loss_of(-h, self.beta))
-        if self.nll or self.nll_descriptions:
-            losses = losses + self._likelihood(tree, policy)
+        chosen, rejected = now[0::2], now[1::2]
+        h = chosen - rejected
+        if objective.needs_reference:
+            if reference is None:
+                raise ValueError(f"{self.objective}: the reference's log-probs are needed")
+            before = reduced(tree, reference, self.reduction)
+            h = objectives.margin(chosen, rejected, before[0::2], before[1::2])
+        as_chosen = objective.loss(h, chosen, self.beta)
+        losses = _expected(tree, as_chosen, objective.loss(-h, rejected, self.beta))
+        weights = tree.nll or [self.nll] * len(losses)
+        if objective.needs_reference and any(weights):
+            log_loss = objectives.nll(policy, _lengths(tree, policy))[0::2]
+            losses = losses + torch.tensor(weights, device=policy.device) * log_loss
         return losses, h.detach()
-
-    def _likelihood(self, tree: EpisodeTree, logps: Tensor) -> Tensor:
-        """The weighted log-loss of each target's chosen response, (targets,), or of description."""
-        weights = [
-            self.nll_descriptions if label == DESCRIBES else self.nll
-            for label in tree.labels or [""] * (len(logps) // 2)
-        ]
-        losses = objectives.nll(logps, _lengths(tree, logps))[0::2]
-        return torch.tensor(weights, device=logps.device) * losses
 
 
 def reduced(tree: EpisodeTree, logps: Tensor, reduction: objectives.Reduction) -> Tensor:

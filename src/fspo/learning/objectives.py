@@ -21,12 +21,14 @@ holds it to what users like (Pang et al., arXiv 2404.19733, equation 1).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from fspo.errors import FspoError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Objective = Literal["ipo", "dpo", "sft"]
 Reduction = Literal["sum", "mean"]
 
 
@@ -83,3 +85,45 @@ def nll(logps: Tensor, lengths: Tensor) -> Tensor:
         lengths: (responses,), their numbers of tokens.
     """
     return -logps / lengths
+
+
+class Objective(NamedTuple):
+    """What the rest of fspo has to know of an objective.
+
+    Attributes:
+        title: what cards call it.
+        loss: of `(h, chosen, beta)`, the loss of each target, float (targets,). Where the user
+            chose the other response, it is asked with `-h` and the log-probs of that one.
+        needs_reference: whether `h` is over the reference, as in `margin`; otherwise it is
+            `log pi(w) - log pi(l)`, no reference is kept in memory, and `nll` does not count.
+        stage: what the charts of a training log call it; by default after the title.
+    """
+
+    title: str
+    loss: Callable[[Tensor, Tensor, float], Tensor]
+    needs_reference: bool = True
+    stage: str = ""
+
+
+# In a recipe, `objective` names one of these.
+OBJECTIVES = {
+    "ipo": Objective("IPO", lambda h, chosen, beta: ipo(h, beta)),
+    "dpo": Objective("DPO", lambda h, chosen, beta: dpo(h, beta)),
+    "sft": Objective(
+        "supervised fine-tuning on chosen responses (Pref-FT)",
+        lambda h, chosen, beta: sft(chosen),
+        needs_reference=False,
+        stage="supervised fine-tuning",
+    ),
+}
+
+
+def objective_named(name: str) -> Objective:
+    """Returns the objective of that name.
+
+    Raises:
+        FspoError: if there is none, with the names that there are.
+    """
+    if name not in OBJECTIVES:
+        raise FspoError(f"objective: there is no {name!r}; there are {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fspo.errors import FspoError
+from fspo.learning.objectives import objective_named
 
 if TYPE_CHECKING:
     from fspo.learning.tree import EpisodeTree
@@ -128,7 +129,8 @@ def plan(recipe: TrainRecipe) -> Plan:
             _step(recipe, model, longest)
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    copies = 2 if recipe.lora is None and recipe.objective != "sft" else 1
+    compared = objective_named(recipe.objective).needs_reference
+    copies = 2 if recipe.lora is None and compared else 1
     mean = sum(map(len, trees)) / len(trees)
     return Plan(
         parameters=parameters,
@@ -190,7 +192,7 @@ def _step(recipe: TrainRecipe, model: Any, trees: Sequence[EpisodeTree]) -> None
 
     if recipe.trainer.get("activation_checkpointing"):
         causal_model(model).activation_checkpointing_enable()
-    if recipe.objective == "sft":
+    if not objective_named(recipe.objective).needs_reference:
         policy = response_logps(model, trees)
     else:
         frozen = model if recipe.lora is None else None

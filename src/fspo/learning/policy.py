@@ -19,6 +19,7 @@ from fspo.errors import FspoError
 from fspo.learning.scoring import response_logps
 from fspo.learning.sharing import lower_layers_once
 from fspo.learning.tree import EpisodeTree
+from fspo.methods.table import METHODS, method_of
 from fspo.places import base_in, find
 
 if TYPE_CHECKING:
@@ -128,8 +129,11 @@ def load_policy(folder: str | Path) -> Policy:
     from fspo.models import load_model
 
     settings = read_settings(folder)
-    if settings.get("method") == "vpl":
-        raise FspoError(f"{folder}: holds a reward of method vpl, not a policy; evaluate takes it")
+    if not method_of(settings).is_policy:
+        raise FspoError(
+            f"{folder}: holds a reward of method {settings['method']}, not a policy; evaluate "
+            "takes it"
+        )
     template, beta = settings["template"], settings["beta"]
     check_base(folder, settings)
     model, tokenizer = load_model(str(folder))
@@ -145,7 +149,7 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
     """What a policy's `fspo.json` says, without loading it.
 
     Raises:
-        FspoError: if the folder holds no policy.
+        FspoError: if the folder holds no policy, or one of a method that is not in the table.
     """
     path = Path(folder) / SETTINGS
     try:
@@ -161,6 +165,10 @@ def read_settings(folder: str | Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FspoError(f"{path}: this is not what `fspo train` writes: {error}") from error
+    if (method := settings.get("method", "fspo")) not in [*METHODS]:
+        raise FspoError(
+            f"{path}: was trained by method {method!r}; this version has {', '.join(METHODS)}"
+        )
     settings |= known
     return settings | {"model": find(settings, "model", Path(folder)) or settings["model"]}
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fspo.learning.growing import Growing, Reader, Tokens, read_pairs
-from fspo.learning.templates import DESCRIPTION, blocks, described_lead, neutralize
+from fspo.learning.templates import CHAIN, blocks, neutralize, question_lead, template_named
 from fspo.learning.tree import EpisodeTree
 from fspo.preferences.records import Episode, Preference
 
@@ -25,14 +25,26 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+class Between(NamedTuple):
+    """What a method writes between the shots and a question.
+
+    Attributes:
+        what: its name, for messages.
+        tokens: its token ids; none where nothing stands there.
+    """
+
+    what: str
+    tokens: Tokens
+
+
 def probe_trees(
     user_id: str,
     shots: Sequence[Preference],
     targets: Sequence[Preference],
     counts: Sequence[int],
     tokenizer: PreTrainedTokenizerBase,
-    template: str = "chain",
-    descriptions: Sequence[str] = (),
+    template: str = CHAIN,
+    between: Sequence[Between] = (),
 ) -> list[EpisodeTree]:
     """Trees whose responses are, one after the other, those of every target after every count.
 
@@ -42,9 +54,9 @@ def probe_trees(
         targets: pairs that are asked about, each apart from the others.
         counts: numbers of shots, rising, none above `len(shots)`.
         tokenizer: as in `EpisodeTree.from_episode`.
-        template: "chain", or "paper", whose text cannot be shared: a tree for each pair and count.
-        descriptions: of the user, one for each count, to stand between shots and question (RAT;
-            chain only); an empty one does not.
+        template: one of `TEMPLATES`; of one that is not chained, such as "paper", the text cannot
+            be shared: a tree for each pair and count.
+        between: for each count, what stands between shots and question (chain only).
 
     Returns:
         Trees; their responses, in order, are chosen and rejected of the first target after the
@@ -54,13 +66,13 @@ def probe_trees(
         FspoError: if a target does not fit alone. Shots that do not fit are dropped from the front,
             as in training.
     """
-    if template == "chain" and any(counts):
-        told = descriptions or [""] * len(counts)
-        trees = _few_trees(user_id, shots, targets, counts, told, tokenizer)
+    if template_named(template).chained and any(counts):
+        every = between or [Between("", [])] * len(counts)
+        trees = _few_trees(user_id, shots, targets, counts, every, tokenizer, template)
         if max(tree.longest_path for tree in trees) <= tokenizer.model_max_length:
             return trees
-    if any(descriptions):
-        return _without_first_shots(user_id, shots, targets, counts, descriptions, tokenizer)
+    if any(text.tokens for text in between):
+        return _without_first_shots(user_id, shots, targets, counts, between, tokenizer, template)
     return [
         _last_pair(
             EpisodeTree.from_episode(
@@ -92,15 +104,16 @@ def _few_trees(
     shots: Sequence[Preference],
     targets: Sequence[Preference],
     counts: Sequence[int],
-    descriptions: Sequence[str],
+    between: Sequence[Between],
     tokenizer: PreTrainedTokenizerBase,
+    template: str,
 ) -> list[EpisodeTree]:
     """As many counts to a tree as give it about `_BRANCHES` tokens of branches.
 
     Branches are masked from each other, and a mask costs the square of what it hides: to read the
     chain a few times is cheaper than one tree with all branches.
     """
-    whole = _one_tree(user_id, shots, targets, counts, descriptions, tokenizer)
+    whole = _one_tree(user_id, shots, targets, counts, between, tokenizer, template)
     branches = len(whole) - int(whole.leaves[0])
     at_once = max(1, round(_BRANCHES * len(counts) / max(1, branches)))
     if at_once >= len(counts):
@@ -114,8 +127,9 @@ def _few_trees(
             shots[: counts[end - 1]],
             targets,
             counts[start:end],
-            descriptions[start:end],
+            between[start:end],
             tokenizer,
+            template,
         )
         for start, end in zip(starts, [*starts[1:], len(counts)], strict=True)
     ]
@@ -126,40 +140,29 @@ def _one_tree(
     shots: Sequence[Preference],
     targets: Sequence[Preference],
     counts: Sequence[int],
-    descriptions: Sequence[str],
+    between: Sequence[Between],
     tokenizer: PreTrainedTokenizerBase,
+    template: str,
 ) -> EpisodeTree:
     read = Reader(tokenizer)
     growing = Growing(read.start)
-    written = read_pairs(blocks(shots, "chain"), read)
+    written = read_pairs(blocks(shots, template), read)
     laid = 0
-    for count, description in zip(counts, descriptions, strict=True):
+    for count, text in zip(counts, between, strict=True):
         for pair in written[laid:count]:
             growing.chain += pair.as_shot(read)
         laid = count
         last = list(shots[count - 1 : count])  # a question is not written twice running
-        asked = [blocks([*last, target], "chain")[-1] for target in targets]
-        told = description_tokens(description, read) if description else []
-        if told:
+        asked = [blocks([*last, target], template)[-1] for target in targets]
+        if text.tokens:
             asked = [
-                block._replace(lead=described_lead(target.prompt))
+                block._replace(lead=question_lead(target.prompt))
                 for block, target in zip(asked, targets, strict=True)
             ]
         for pair in read_pairs(asked, read):
-            growing.leave_with([*told, *pair.lead], pair.chosen)
-            growing.leave_with([*told, *pair.lead], pair.rejected)
+            growing.leave_with([*text.tokens, *pair.lead], pair.chosen)
+            growing.leave_with([*text.tokens, *pair.lead], pair.rejected)
     return EpisodeTree(user_id, *growing.finish())
-
-
-def description_tokens(description: str, read: Reader) -> Tokens:
-    """A description as it stands in a context: under its heading, with an end token."""
-    heading, told = read.texts([DESCRIPTION, neutralize(description)])
-    return [*heading, *told, read.end]
-
-
-def described_question(description: str, prompt: str, read: Reader) -> Tokens:
-    """A description and the question behind it, up to where an answer begins."""
-    return [*description_tokens(description, read), *read.texts([described_lead(prompt)])[0]]
 
 
 def _without_first_shots(
@@ -167,40 +170,45 @@ def _without_first_shots(
     shots: Sequence[Preference],
     targets: Sequence[Preference],
     counts: Sequence[int],
-    descriptions: Sequence[str],
+    between: Sequence[Between],
     tokenizer: PreTrainedTokenizerBase,
+    template: str,
 ) -> list[EpisodeTree]:
     """Trees for each count, with as many of the last shots before it as fit."""
     trees: list[EpisodeTree] = []
-    for count, description in zip(counts, descriptions, strict=True):
+    for count, text in zip(counts, between, strict=True):
         for dropped in range(count):
             kept = shots[dropped:count]
-            tree = _one_tree(user_id, kept, targets, [len(kept)], [description], tokenizer)
+            tree = _one_tree(user_id, kept, targets, [len(kept)], [text], tokenizer, template)
             if tree.longest_path <= tokenizer.model_max_length:
                 trees.append(replace(tree, dropped=dropped))
                 break
         else:
-            trees += [_alone(user_id, target, description, count, tokenizer) for target in targets]
+            trees += [
+                _alone(user_id, target, text, count, tokenizer, template) for target in targets
+            ]
     return trees
 
 
 def _alone(
     user_id: str,
     target: Preference,
-    description: str,
+    between: Between,
     dropped: int,
     tokenizer: PreTrainedTokenizerBase,
+    template: str,
 ) -> EpisodeTree:
-    """The tree of a pair without shots; behind the description, if there is one."""
-    if not description:
-        tree = EpisodeTree.from_episode(Episode(user_id, [target]), tokenizer)
+    """The tree of a pair without shots; behind what stands before its question, if anything."""
+    if not between.tokens:
+        tree = EpisodeTree.from_episode(Episode(user_id, [target]), tokenizer, template)
         return replace(tree, dropped=dropped)
     read = Reader(tokenizer)
+    lead = read.texts([question_lead(target.prompt)])[0]
     tree = EpisodeTree.from_context(
-        [*read.start, *described_question(description, target.prompt, read)],
+        [*read.start, *between.tokens, *lead],
         [neutralize(target.chosen), neutralize(target.rejected)],
         tokenizer,
-        f"{target.row or 'preference'}: user {user_id!r}: description, prompt and response",
+        f"{target.row or 'preference'}: user {user_id!r}: {between.what}, prompt and response",
     )
     return replace(tree, user_id=user_id, dropped=dropped)
 

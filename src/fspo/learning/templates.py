@@ -13,11 +13,15 @@ gets a backslash, as in Markdown (and one that has backslashes already gets one 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from fspo.errors import FspoError
-from fspo.preferences.records import Preference
+
+if TYPE_CHECKING:
+    from fspo.preferences.records import Preference
+
+CHAIN = "chain"  # the name of the template that is taken where none is given
 
 QUESTION = "## Question\n"
 PREFERRED = "\n\n## Preferred Response\n"
@@ -93,8 +97,8 @@ def _chain_lead(before: str | None, prompt: str) -> str:
     return opening + QUESTION + neutralize(prompt) + PREFERRED
 
 
-def described_lead(prompt: str) -> str:
-    """What stands between a user's description, which follows the shots, and an answer (RAT)."""
+def question_lead(prompt: str) -> str:
+    """What stands before an answer where other text follows the shots: a question of its own."""
     return f"\n\n{QUESTION}{neutralize(prompt)}{PREFERRED}"
 
 
@@ -110,7 +114,31 @@ def paper(preferences: Sequence[Preference]) -> list[Block]:
     return [Block(lead, neutralize(target.chosen), neutralize(target.rejected))]
 
 
-TEMPLATES = {"chain": chain, "paper": paper}
+class Template(NamedTuple):
+    """How an episode is written.
+
+    Attributes:
+        write: preferences to blocks; the last block is that of the last preference.
+        chained: whether there is a block for each preference, whose lead depends on the one before
+            it alone: then what stands before a question is read once for many questions.
+    """
+
+    write: Callable[[Sequence[Preference]], list[Block]]
+    chained: bool
+
+
+TEMPLATES = {CHAIN: Template(chain, chained=True), "paper": Template(paper, chained=False)}
+
+
+def template_named(name: str) -> Template:
+    """Returns the template of that name.
+
+    Raises:
+        FspoError: if there is none, with the names that there are.
+    """
+    if name not in TEMPLATES:
+        raise FspoError(f"there is no template {name!r}: use {' or '.join(TEMPLATES)}")
+    return TEMPLATES[name]
 
 
 def blocks(preferences: Sequence[Preference], template: str) -> list[Block]:
@@ -119,6 +147,4 @@ def blocks(preferences: Sequence[Preference], template: str) -> list[Block]:
     Raises:
         FspoError: if there is no such template.
     """
-    if template not in TEMPLATES:
-        raise FspoError(f"there is no template {template!r}: use {' or '.join(TEMPLATES)}")
-    return TEMPLATES[template](preferences)
+    return template_named(template).write(preferences)

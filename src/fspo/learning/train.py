@@ -31,6 +31,7 @@ from fspo.learning.identity import (
     read_fingerprints,
 )
 from fspo.learning.learned import Learned, save_learned
+from fspo.learning.objectives import objective_named
 from fspo.learning.policy import REFERENCE, SETTINGS, reference_logps
 from fspo.learning.weights import whole_files
 from fspo.locks import first_process, only_run
@@ -82,7 +83,7 @@ def _train(recipe: TrainRecipe, resume: bool, dataset: Callable[..., Any] | None
     episodes = (dataset or EpisodeDataset)(preferences, tokenizer, recipe)
     if episodes.left_out:
         say(f"{episodes.left_out} users are left out, who have too few preferences")
-    if recipe.store_reference and recipe.objective != "sft":
+    if recipe.store_reference and objective_named(recipe.objective).needs_reference:
         from fspo.learning.stored import StoredReference, reference_path
 
         path = reference_path(recipe, preferences, str(model.dtype))
@@ -196,13 +197,7 @@ def finish(
 def _loss(recipe: TrainRecipe) -> TreeLoss:
     from fspo.learning.losses import TreeLoss
 
-    return TreeLoss(
-        recipe.objective,
-        recipe.beta,
-        recipe.logps,
-        nll=recipe.nll,
-        nll_descriptions=recipe.rat.nll if recipe.method == "rat" else 0.0,
-    )
+    return TreeLoss(recipe.objective, recipe.beta, recipe.logps, nll=recipe.nll)
 
 
 def take_leave() -> None:
@@ -239,7 +234,7 @@ def prepare(recipe: TrainRecipe, resume: bool, preferences: Preferences) -> Path
     """The output folder, after making sure that it is free or holds this very run."""
     out = output_folder(recipe)
     path = out / "recipe.json"
-    others = {section for section in ("rat", "vpl") if section != recipe.method}
+    others = recipe.of_other_methods()
     mine = recipe.model_dump(mode="json", exclude={"out", *others})
     defaults = type(recipe)().model_dump(mode="json", exclude={"out", *others})
     now, known = fingerprints_of(recipe, preferences), read_fingerprints(out)

@@ -22,13 +22,11 @@ import numpy.typing as npt
 
 from fspo.errors import FspoError
 from fspo.learning.growing import Growing, Ints, Pair, Reader, Response, Tokens, read_pairs
-from fspo.learning.templates import blocks
+from fspo.learning.templates import CHAIN, blocks
 from fspo.preferences.records import Episode, Preference
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-DESCRIBES = "description"  # the label of a target that is a pair of descriptions of the user
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +46,8 @@ class EpisodeTree:
         rows: where each target was read, for messages; may be left out.
         reference: float32 (responses,): the reference's log-probs, where they are known already.
         likely: of each target, how likely the user chooses so; empty where the user did choose.
+        nll: of each target, the weight of its chosen response's log-loss beside the objective;
+            empty where it is as the recipe says.
     """
 
     user_id: str
@@ -61,13 +61,14 @@ class EpisodeTree:
     rows: Sequence[str] = ()
     reference: npt.NDArray[np.float32] | None = None
     likely: Sequence[float] = ()
+    nll: Sequence[float] = ()
 
     @classmethod
     def from_episode(
         cls,
         episode: Episode,
         tokenizer: PreTrainedTokenizerBase,
-        template: str = "chain",
+        template: str = CHAIN,
         max_length: int | None = None,
     ) -> EpisodeTree:
         """Builds the tree that prices the chosen and the rejected response of each target.
@@ -75,8 +76,8 @@ class EpisodeTree:
         Args:
             episode: the shots and the target, in order.
             tokenizer: its `eos_token_id` ends each response.
-            template: "chain" (every preference is a target, after all that come before it) or
-                "paper" (the last one is the target).
+            template: one of `TEMPLATES`. Of "chain" every preference is a target, after all that
+                come before it; of "paper" the last one is.
             max_length: the longest path from the root, in tokens; by default the tokenizer's
                 `model_max_length`. Shots that do not fit are dropped from the front.
 
@@ -109,7 +110,7 @@ class EpisodeTree:
         prompt: str,
         candidates: Sequence[str],
         tokenizer: PreTrainedTokenizerBase,
-        template: str = "chain",
+        template: str = CHAIN,
         max_length: int | None = None,
     ) -> EpisodeTree:
         """Builds a tree that prices any number of candidate answers to one prompt after the shots.
@@ -213,7 +214,7 @@ def context_tokens(
     shots: Sequence[Preference],
     prompt: str,
     tokenizer: PreTrainedTokenizerBase,
-    template: str = "chain",
+    template: str = CHAIN,
     max_length: int | None = None,
     room: int = 1,
 ) -> tuple[Tokens, int]:
@@ -224,7 +225,7 @@ def context_tokens(
         shots: in order; those that do not fit are dropped from the front.
         prompt: what is asked.
         tokenizer: as in `EpisodeTree.from_episode`.
-        template: "chain" or "paper".
+        template: as there.
         max_length: tokens that the context holds; by default the tokenizer's limit.
         room: how many of them must be left for the answer.
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fspo.errors import FspoError
-from fspo.learning.policy import load_policy, read_settings
-from fspo.methods.baselines import NAMES
-from fspo.methods.best_of import BestOf
-from fspo.methods.chatting import Base, Oracle
-from fspo.methods.in_context import InContext, Prompted
+from fspo.learning.policy import read_settings
+from fspo.methods.baselines import BASELINES
 from fspo.methods.method import Method
-from fspo.methods.personal import load_personal
+from fspo.methods.table import load, method_of
+from fspo.methods.untrained import ORACLE, UNTRAINED, Given
+from fspo.methods.untrained.best_of import BestOf
 from fspo.places import base_in
 
 if TYPE_CHECKING:
-    from fspo.llm.local import LocalModel
     from fspo.recipe import EvaluateRecipe
 
 
@@ -52,7 +49,8 @@ def trained(policies: Sequence[str | Path]) -> list[Trained]:
         name, folder = _name_and_folder(text)
         settings = read_settings(folder)
         base_in(settings, Path(folder))  # which is missed before anything is asked
-        found.append(Trained(name.strip() or _called(settings), Path(folder), settings))
+        label = method_of(settings).label(settings)
+        found.append(Trained(name.strip() or label, Path(folder), settings))
     names = [policy.name for policy in found]
     found = [
         p._replace(name=f"{p.name} ({p.folder.name})") if names.count(p.name) > 1 else p
@@ -76,7 +74,6 @@ def _name_and_folder(text: str) -> tuple[str, str]:
     return splits[0] if splits else ("", text)
 
 
-_NOT_FOR_POLICIES = {"base", "few-shot prompted", "LoRA per user", "oracle", *NAMES}
 _READ_OFF = re.compile(r", (mirrored|stacked|best of \d+)$")  # from what others say
 
 
@@ -86,20 +83,8 @@ def check_name(name: str) -> None:
     Raises:
         FspoError: if it is.
     """
-    if name in _NOT_FOR_POLICIES or _READ_OFF.search(name):
+    if name in {*UNTRAINED, *BASELINES} or _READ_OFF.search(name):
         raise FspoError(f"a policy cannot be called {name!r}, as that is what something else is")
-
-
-_CALLED = {"rat": "FSPO + RAT", "ric": "RiC", "vpl": "VPL"}
-
-
-def _called(settings: dict[str, Any]) -> str:
-    if settings.get("method") in _CALLED:
-        return _CALLED[settings["method"]]
-    objective = settings.get("objective", "ipo")
-    if objective == "sft":
-        return "Pref-FT"
-    return "FSPO" if settings.get("shots", 8) else f"{objective.upper()} without users"
 
 
 def methods(
@@ -109,37 +94,25 @@ def methods(
 
     Args:
         policies: the first one's model and template are those of the untrained methods.
-        names: among "base", "few-shot prompted", "LoRA per user" and "oracle"; and "best of N",
-            which picks among N answers of the first policy.
+        names: among `UNTRAINED`; and "best of N", which picks among N answers of the first policy.
         recipe: how answers are sampled.
+
+    Raises:
+        FspoError: if there is no such method, or one cannot be loaded.
     """
-    first = policies[0].settings
-
-    @cache
-    def llm() -> LocalModel:
-        from fspo.llm.local import LocalModel
-        from fspo.models import load_model
-
-        return LocalModel(*load_model(first["model"]))
-
-    untrained: dict[str, Callable[[], Method]] = {
-        "base": lambda: Base(llm(), recipe),
-        "few-shot prompted": lambda: Prompted(llm(), first["template"], recipe),
-        "LoRA per user": lambda: load_personal(first["model"], recipe.personal, recipe),
-        "oracle": lambda: Oracle(llm(), recipe),
-    }
-    draws = [_draws(name) for name in names if name not in untrained]
+    given = Given(policies[0].settings, recipe)
+    draws = [_draws(name) for name in names if name not in UNTRAINED]
     for name in names:
-        if name in untrained and name != "oracle":
-            yield untrained[name]()
-    subject = _trained(policies[0], recipe)
+        if name in UNTRAINED and name != ORACLE:
+            yield UNTRAINED[name](given)
+    subject = load(*policies[0], recipe)
     yield subject
     yield from (BestOf(subject, n) for n in draws)
     del subject  # the next ones need the memory
     for policy in policies[1:]:
-        yield _trained(policy, recipe)
-    if "oracle" in names:
-        yield untrained["oracle"]()
+        yield load(*policy, recipe)
+    if ORACLE in names:
+        yield UNTRAINED[ORACLE](given)
 
 
 def _draws(name: str) -> int:
@@ -148,22 +121,3 @@ def _draws(name: str) -> int:
     if not found:
         raise FspoError(f"there is no method {name!r}")
     return int(found[1])
-
-
-def _trained(policy: Trained, recipe: EvaluateRecipe) -> Method:
-    if policy.settings.get("method") == "rat":
-        from fspo.methods.rat import Rat
-
-        return Rat(policy.name, load_policy(policy.folder), recipe)
-    if policy.settings.get("method") == "vpl":
-        from fspo.learning.vpl import load_vpl
-        from fspo.methods.vpl import Vpl
-
-        return Vpl(policy.name, load_vpl(policy.folder), recipe)
-    if policy.settings.get("method") == "ric":
-        from fspo.methods.ric import SCALES, RewardsInContext
-        from fspo.methods.scales import Scales
-
-        scales = Scales.load(policy.folder / SCALES)
-        return RewardsInContext(policy.name, load_policy(policy.folder), scales, recipe)
-    return InContext(policy.name, load_policy(policy.folder), recipe)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,3 +77,14 @@ class Method(Predictor, Protocol):
 
     def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
         """Writes, for each task, one answer to each prompt."""
+
+
+@runtime_checkable
+class Describer(Method, Protocol):
+    """A method that describes users, and answers behind the descriptions."""
+
+    def describe(self, tasks: Sequence[Task]) -> list[str]:
+        """Each task's own description, or else what it writes of the user; "" without shots."""
+
+    def describe_before(self, tasks: Sequence[Task]) -> list[str] | None:
+        """The same by its reference; None where that never learned to."""

@@ -24,16 +24,17 @@ from torch import Tensor, nn
 from fspo.console import say, track
 from fspo.errors import FspoError
 from fspo.learning.adapters import new_adapter
-from fspo.learning.embeddings import Read, Remembered, both_answers, embed
 from fspo.learning.episodes import EpisodeDataset
 from fspo.learning.policy import SETTINGS
 from fspo.learning.resumable import ResumableTrainer, faults_of_writing_named
 from fspo.learning.settings import settings_taken, training_arguments
 from fspo.learning.train import finish, output_folder, prepare, run, training_data
 from fspo.learning.trainer import ProgressLog
-from fspo.learning.vpl import WEIGHTS, Bound, LatentReward, width
 from fspo.learning.weights import load_weights, save_weights, whole_files
 from fspo.locks import only_run
+from fspo.methods.vpl import VplSettings
+from fspo.methods.vpl.embeddings import Read, Remembered, both_answers, embed
+from fspo.methods.vpl.latent import WEIGHTS, Bound, LatentReward, width
 from fspo.models import load_model
 from fspo.preferences.records import Preference, Preferences
 from fspo.recipe import TrainRecipe
@@ -65,7 +66,7 @@ def _train(recipe: TrainRecipe, resume: bool) -> Path:
     with settings_taken(recipe):
         trainer = VplTrainer(
             learner,
-            recipe.vpl.annealing,
+            recipe.section(VplSettings).annealing,
             args=training_arguments(recipe, out),
             train_dataset=Draws(episodes, recipe),
             data_collator=lambda draws: {"draws": draws},
@@ -97,6 +98,7 @@ class Draws:
 
     def __init__(self, episodes: EpisodeDataset, recipe: TrainRecipe) -> None:
         self._episodes, self._recipe = episodes, recipe
+        self._latent = recipe.section(VplSettings).latent
 
     def __len__(self) -> int:
         return len(self._episodes)
@@ -107,7 +109,7 @@ class Draws:
         rows = episode.preferences
         together = index // 2 if recipe.paired or recipe.opposed else index
         shots = int(np.random.default_rng([recipe.seed, together, 0]).integers(len(rows)))
-        noise = np.random.default_rng([recipe.seed, index, 1]).standard_normal(recipe.vpl.latent)
+        noise = np.random.default_rng([recipe.seed, index, 1]).standard_normal(self._latent)
         return Draw(episode.user_id, rows[:shots], rows[shots:], torch.from_numpy(noise).float())
 
 
@@ -218,7 +220,7 @@ class VplTrainer(ResumableTrainer):
 def _check(recipe: TrainRecipe) -> None:
     if recipe.adapter:
         raise FspoError("adapter: method vpl starts from a model without one; leave it out")
-    if not recipe.vpl.frozen and recipe.lora is None:
+    if not recipe.section(VplSettings).frozen and recipe.lora is None:
         raise FspoError("lora: method vpl trains an adapter, or with vpl.frozen nothing but itself")
 
 
@@ -229,10 +231,11 @@ def _learner(
     preferences: Preferences,
 ) -> Learner:
     """What learns from these preferences."""
+    settings = recipe.section(VplSettings)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        reward = LatentReward(width(model), recipe.vpl)
-    learning = None if recipe.vpl.frozen else new_adapter(model, recipe)
+        reward = LatentReward(width(model), settings)
+    learning = None if settings.frozen else new_adapter(model, recipe)
     read: Read = partial(
         embed,
         learning or model,
@@ -240,9 +243,9 @@ def _learner(
         template=recipe.template,
         max_length=recipe.max_length,
     )
-    if recipe.vpl.frozen:
+    if settings.frozen:
         read = _all_read(Remembered(read), preferences)
-    return Learner(reward, read, learning, recipe.vpl.kl)
+    return Learner(reward, read, learning, settings.kl)
 
 
 def _drawn(episodes: EpisodeDataset) -> Preferences:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fspo import FspoError, Preference
-from fspo.learning.embeddings import Asked, Remembered, both_answers, embed
 from fspo.learning.growing import Reader
 from fspo.learning.templates import blocks, neutralize
+from fspo.methods.vpl.embeddings import Asked, Remembered, both_answers, embed
 
 TOKENIZER = byte_tokenizer()
 MODELS = {family: small_model(family) for family in FAMILIES}

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from fspo.errors import FspoError
-from fspo.learning.embeddings import Asked, Read, Remembered, both_answers, embed
 from fspo.learning.policy import check_base, read_settings
+from fspo.methods.vpl import VplSettings
+from fspo.methods.vpl.embeddings import Asked, Read, Remembered, both_answers, embed
 from fspo.models import load_model
 from fspo.preferences.records import Preference
-from fspo.recipe import Vpl
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -77,7 +77,7 @@ class Bound(NamedTuple):
 class LatentReward(nn.Module):
     """The encoder q(z | shots) and the reward r(x, y, z), over vectors of answers."""
 
-    def __init__(self, width: int, settings: Vpl) -> None:
+    def __init__(self, width: int, settings: VplSettings) -> None:
         super().__init__()
         hidden, latent = settings.hidden, settings.latent
         self.latent = latent
@@ -166,7 +166,7 @@ class VplModel:
     model: Any
     tokenizer: PreTrainedTokenizerBase
     reward: LatentReward
-    settings: Vpl
+    settings: VplSettings
     embed: Read
 
     def read(self, user_id: str, prompt: str, answers: Sequence[str]) -> Tensor:
@@ -193,7 +193,7 @@ def load_vpl(folder: str | Path) -> VplModel:
     path = Path(folder) / WEIGHTS
     written = read_settings(folder)
     check_base(folder, written)
-    settings = Vpl.model_validate(written["vpl"])
+    settings = VplSettings.model_validate(written["vpl"])
     model, tokenizer = load_model(written["model"] if settings.frozen else str(folder))
     reward = LatentReward(width(model), settings).to(model.device).eval()
     try:

@@ -6,15 +6,16 @@ The description can be read, edited and passed back: a task that has one is answ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fspo.learning.policy import REFERENCE, reference_weights
-from fspo.learning.rationales import answer_context, description_context
+from fspo.learning.policy import REFERENCE, load_policy, reference_weights
 from fspo.learning.tree import context_tokens
 from fspo.methods.generation import complete
 from fspo.methods.method import Floats, Task
+from fspo.methods.rat.trees import answer_context, described_probes, description_context
 from fspo.preferences.records import Preference, User
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Rat:
         The description is written anew after each number of shots, unless a person gives one;
         without shots there is no other.
         """
-        from fspo.learning.probes import probe_gaps, probe_trees
+        from fspo.learning.probes import probe_gaps
 
         policy = self._policy
         if description:
@@ -99,9 +100,7 @@ class Rat:
         else:
             written = iter(self._written([shots[:count] for count in counts if count]))
             told = [next(written) if count else "" for count in counts]
-        trees = probe_trees(
-            user.user_id, shots, targets, counts, policy.tokenizer, "chain", descriptions=told
-        )
+        trees = described_probes(user.user_id, shots, targets, counts, policy.tokenizer, told)
         margins = [policy.margins([tree])[0] for tree in trees]
         return policy.beta * probe_gaps(margins, len(counts))
 
@@ -174,3 +173,8 @@ def description_similarity(
         "chance": round(float(others), 4) if len(users) > 1 else float("nan"),
         "by_user": {user: round(float(c), 4) for user, c in zip(users, own, strict=True)},
     }
+
+
+def load(name: str, folder: Path, recipe: EvaluateRecipe) -> Rat:
+    """Loads a policy that describes users."""
+    return Rat(name, load_policy(folder), recipe)

@@ -19,101 +19,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fspo.errors import FspoError
-from fspo.learning.episodes import EpisodeDataset
 from fspo.learning.growing import Growing, Reader, Tokens, read_pairs
-from fspo.learning.probes import described_question, description_tokens
-from fspo.learning.templates import DESCRIPTION, blocks, described_lead
-from fspo.learning.tree import DESCRIBES, EpisodeTree
-from fspo.preferences.records import Episode, Preference, Preferences
+from fspo.learning.probes import Between, probe_trees
+from fspo.learning.templates import CHAIN, DESCRIPTION, blocks, neutralize, question_lead
+from fspo.learning.tree import EpisodeTree
+from fspo.preferences.records import Episode, Preference
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from fspo.recipe import TrainRecipe
-
-Pairs = Mapping[str, Sequence[tuple[str, str]]]  # user -> (nearer, farther) descriptions
-
-
-class DescribedEpisodes:
-    """The episodes of a recipe with a pair of descriptions each; the i-th by seed and i alone."""
-
-    def __init__(
-        self,
-        preferences: Preferences,
-        tokenizer: PreTrainedTokenizerBase,
-        recipe: TrainRecipe,
-        pairs: Pairs | None = None,
-    ) -> None:
-        """Without `pairs`, a user's true description stands against another user's.
-
-        That is the user who takes a turn beside this one: where the recipe has couples, the
-        opposite, so that whatever makes a description likely for everybody cancels out, as it does
-        for responses, and what the shots say is left.
-
-        With them, a user's first pair holds the nearest description, which answers stand behind;
-        they may lack users, whose episodes go without a pair, behind the true description.
-
-        Raises:
-            FspoError: if a user has no description.
-        """
-        check_described(preferences)
-        longer = recipe.model_copy(update={"shots": recipe.shots + recipe.rat.targets - 1})
-        self._episodes = EpisodeDataset(preferences, tokenizer, longer)
-        self.left_out = self._episodes.left_out
-        self._preferences, self._tokenizer, self._recipe = preferences, tokenizer, recipe
-        self._pairs = pairs
-
-    def __len__(self) -> int:
-        return len(self._episodes)
-
-    def __getitem__(self, index: int) -> EpisodeTree:
-        recipe, episode = self._recipe, self._episodes.episode(index)
-        if len(episode.preferences) < 2:  # some draws have no more, where responses are few
-            return EpisodeTree.from_episode(episode, self._tokenizer, max_length=recipe.max_length)
-        generator = np.random.default_rng([recipe.seed, index, 1])
-        shots = max(1, len(episode.preferences) - recipe.rat.targets)
-        counts = generator.permutation(np.arange(1, shots + 1))[: recipe.rat.descriptions]
-        own = self._pairs_of(episode.user_id, index)
-        pairs = {int(k): own[int(generator.integers(len(own)))] for k in counts} if own else {}
-        # The nearest, whichever pairs were drawn: behind a description that is wrong, the user's
-        # choices would teach to pass over descriptions.
-        told = own[0][0] if own else self._true(episode.user_id)
-        return described_tree(
-            episode,
-            pairs,
-            told,
-            self._tokenizer,
-            recipe.rat.targets,
-            recipe.max_length,
-            int(counts[0]),
-        )
-
-    def _pairs_of(self, user: str, index: int) -> Sequence[tuple[str, str]]:
-        if self._pairs is not None:
-            return self._pairs.get(user, ())
-        beside = self._episodes.episode(index ^ 1).user_id
-        return [(self._true(user), self._true(beside))]
-
-    def _true(self, user: str) -> str:
-        return self._preferences.users[user].description
-
-
-def check_described(preferences: Preferences) -> None:
-    """Makes sure that every user has a description.
-
-    Raises:
-        FspoError: naming one who has not.
-    """
-    for user in preferences.users.values():
-        if not user.description.strip():
-            raise FspoError(
-                f"{preferences.source or 'preferences'}: user {user.user_id!r} has no description, "
-                "and descriptions are what RAT learns to write. Add the column `description` to "
-                "the users' table, or train without: method: fspo"
-            )
+DESCRIBES = "description"  # the label of a target that is a pair of descriptions of the user
 
 
 def described_tree(
@@ -173,7 +89,7 @@ def _grow(
     """The chain of shots with its branches, and what each target is."""
     read = Reader(tokenizer)
     growing, labels = Growing(read.start), []
-    for place, shot in enumerate(read_pairs(blocks(shots, "chain"), read)):
+    for place, shot in enumerate(read_pairs(blocks(shots, CHAIN), read)):
         growing.chain += shot.lead
         growing.target(shot)
         growing.chain += [*read.link, *shot.rejected]
@@ -192,13 +108,48 @@ def _ask(growing: Growing, asked: Sequence[Preference], told: str, read: Reader)
     """Grows the branches that are asked behind `told` where the chain stands; their labels."""
     context = description_tokens(told, read)
     written = [
-        block._replace(lead=described_lead(p.prompt))
-        for block, p in zip(blocks(asked, "chain"), asked, strict=True)
+        block._replace(lead=question_lead(p.prompt))
+        for block, p in zip(blocks(asked, CHAIN), asked, strict=True)
     ]
     for target in read_pairs(written, read):
         growing.leave_with([*context, *target.lead], target.chosen)
         growing.leave_with([*context, *target.lead], target.rejected)
     return ["described"] * len(asked)
+
+
+def description_tokens(description: str, read: Reader) -> Tokens:
+    """A description as it stands in a context: under its heading, with an end token."""
+    heading, told = read.texts([DESCRIPTION, neutralize(description)])
+    return [*heading, *told, read.end]
+
+
+def described_probes(
+    user_id: str,
+    shots: Sequence[Preference],
+    targets: Sequence[Preference],
+    counts: Sequence[int],
+    tokenizer: PreTrainedTokenizerBase,
+    descriptions: Sequence[str],
+) -> list[EpisodeTree]:
+    """The trees of `probe_trees`, with a description of the user between shots and question.
+
+    Args:
+        user_id: as there; so are the others.
+        shots: in order.
+        targets: pairs that are asked about.
+        counts: numbers of shots.
+        tokenizer: the model's.
+        descriptions: one for each count; an empty one does not stand.
+
+    Raises:
+        FspoError: as there.
+    """
+    read = Reader(tokenizer)
+    between = [
+        Between("description", description_tokens(text, read) if text else [])
+        for text in descriptions
+    ]
+    return probe_trees(user_id, shots, targets, counts, tokenizer, CHAIN, between)
 
 
 def description_context(
@@ -229,7 +180,7 @@ def answer_context(
         FspoError: if description and prompt do not fit even without shots.
     """
     read = Reader(tokenizer)
-    lead = described_question(description, prompt, read)
+    lead = [*description_tokens(description, read), *read.texts([question_lead(prompt)])[0]]
     context = _behind_shots(shots, lead, read, tokenizer.model_max_length - room)
     if len(context) + room > tokenizer.model_max_length:
         raise FspoError(
@@ -242,7 +193,7 @@ def answer_context(
 def _behind_shots(shots: Sequence[Preference], lead: Tokens, read: Reader, most: int) -> Tokens:
     """`lead` behind as many of the last shots as `most` tokens hold with it; maybe none."""
     for dropped in range(len(shots) + 1):
-        written = read_pairs(blocks(shots[dropped:], "chain"), read)
+        written = read_pairs(blocks(shots[dropped:], CHAIN), read)
         before = [*read.start, *(token for pair in written for token in pair.as_shot(read))]
         if len(before) + len(lead) <= most:
             break

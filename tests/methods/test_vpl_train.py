@@ -17,15 +17,16 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from fspo import FspoError, Preference, Preferences, User, load_preferences
-from fspo.learning import vpl_train
-from fspo.learning.embeddings import Asked, both_answers, embed
 from fspo.learning.episodes import EpisodeDataset
 from fspo.learning.policy import load_policy
-from fspo.learning.vpl import LatentReward, Posterior, load_vpl
-from fspo.learning.vpl_train import Draws, VplTrainer
-from fspo.methods.train import train
+from fspo.methods.table import train
+from fspo.methods.vpl import VplSettings as Vpl
+from fspo.methods.vpl import train as vpl_train
+from fspo.methods.vpl.embeddings import Asked, both_answers, embed
+from fspo.methods.vpl.latent import LatentReward, Posterior, load_vpl
+from fspo.methods.vpl.train import Draws, VplTrainer
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import Lora, TrainRecipe, Vpl
+from fspo.recipe import Lora, TrainRecipe
 
 WEIGHTS = "vpl.safetensors"
 ADAPTER = "adapter_model.safetensors"

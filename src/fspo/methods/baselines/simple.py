@@ -15,7 +15,7 @@ import numpy as np
 
 from fspo.domains.measures import words
 from fspo.llm.embedding import Embedder
-from fspo.methods.vectors import (
+from fspo.methods.baselines.vectors import (
     Floats,
     Sample,
     draw_samples,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,3 +129,10 @@ def _complete(
         top_p=settings.top_p,
         seed=seed,
     )
+
+
+def load(name: str, folder: Path, recipe: EvaluateRecipe) -> InContext:
+    """Loads a policy that is evaluated as it was trained."""
+    from fspo.learning.policy import load_policy
+
+    return InContext(name, load_policy(folder), recipe)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from fspo.methods.method import Floats, Task
 from fspo.preferences.records import Preference, User
 
 if TYPE_CHECKING:
-    from fspo.learning.vpl import VplModel
+    from fspo.methods.vpl.latent import VplModel
     from fspo.recipe import EvaluateRecipe
 
 
@@ -102,3 +103,10 @@ class Vpl:
                 seed=seed,
             )
         return [answers[start : start + count] for start in range(0, len(answers), count)]
+
+
+def load(name: str, folder: Path, recipe: EvaluateRecipe) -> Vpl:
+    """Loads a latent reward with the model that it reads answers with."""
+    from fspo.methods.vpl.latent import load_vpl
+
+    return Vpl(name, load_vpl(folder), recipe)

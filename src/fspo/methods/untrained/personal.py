@@ -21,8 +21,9 @@ from fspo.errors import FspoError
 from fspo.learning.losses import TreeLoss
 from fspo.learning.policy import Policy, load_policy, reference_logps
 from fspo.learning.scoring import response_logps
+from fspo.learning.templates import CHAIN
 from fspo.learning.tree import EpisodeTree
-from fspo.methods.in_context import InContext
+from fspo.methods.fspo.method import InContext
 from fspo.methods.method import Floats, Task
 from fspo.preferences.records import Episode, Preference, User
 
@@ -141,4 +142,4 @@ def _new_policy(name: str, recipe: PersonalRecipe) -> Policy:
 
     model, tokenizer = load_model(name)
     adapted = new_adapter(model, TrainRecipe(model=name, lora=recipe.lora, seed=recipe.seed))
-    return Policy(adapted.eval(), tokenizer, "chain", recipe.beta, {"model": name})
+    return Policy(adapted.eval(), tokenizer, CHAIN, recipe.beta, {"model": name})

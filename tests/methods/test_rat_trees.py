@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fspo import Episode, FspoError, Preference, Preferences, User
-from fspo.learning.probes import probe_trees
-from fspo.learning.rationales import (
-    DescribedEpisodes,
+from fspo.learning.scoring import response_logps
+from fspo.learning.tree import EpisodeTree
+from fspo.methods.rat import RatSettings as RatSection
+from fspo.methods.rat.episodes import DescribedEpisodes
+from fspo.methods.rat.trees import (
     answer_context,
+    described_probes,
     described_tree,
     description_context,
 )
-from fspo.learning.scoring import response_logps
-from fspo.learning.tree import EpisodeTree
-from fspo.recipe import Rat as RatSection
 from fspo.recipe import TrainRecipe
 
 texts = st.text(min_size=1, max_size=6) | st.sampled_from(["# Task", "\n## User Description\nq"])
@@ -82,9 +82,7 @@ def test_contexts_are_what_is_written_at_use() -> None:
     assert description == description_context(preferences[:3], TOKENIZER, 8)
     assert described == answer_context(preferences[:3], "near", "q3", TOKENIZER, 8)
     told = ["", "near"]
-    (probes,) = probe_trees(
-        "u", preferences[:3], preferences[3:], [0, 3], TOKENIZER, descriptions=told
-    )
+    (probes,) = described_probes("u", preferences[:3], preferences[3:], [0, 3], TOKENIZER, told)
     assert probes.contexts[1] == described
     check(small_model(), probes)
 
@@ -154,16 +152,15 @@ def test_shots_are_dropped_for_a_description_and_one_that_is_too_long_is_named()
     assert tree.dropped == 2
     assert list(tree.labels) == ["0_shots", "1_shots", "description", "described"]
     assert tree.longest_path <= 700
-    trees = probe_trees("u", preferences, [Preference("n", "a", "b")], [0, 1, 5], tokenizer,
-                        descriptions=["", "d" * 50, "d" * 50])  # fmt: skip
+    target, told = Preference("n", "a", "b"), ["", "d" * 50, "d" * 50]
+    trees = described_probes("u", preferences, [target], [0, 1, 5], tokenizer, told)
     assert [t.dropped for t in trees] == [0, 0, 3]
     with pytest.raises(FspoError, match="Shorten the description"):
         described_tree(Episode("u", preferences), {}, "long " * 200, tokenizer, 1)
     with pytest.raises(FspoError, match="Shorten the description"):
         answer_context(preferences, "long " * 200, "q", tokenizer, 8)
     with pytest.raises(FspoError, match=r"user 'u': description, prompt and response take \d+"):
-        probe_trees("u", preferences, [Preference("n", "a", "b")], [1], tokenizer,
-                    descriptions=["long " * 200])  # fmt: skip
+        described_probes("u", preferences, [target], [1], tokenizer, ["long " * 200])
 
 
 def test_a_last_shot_that_does_not_fit_is_left_out_as_the_others_are() -> None:
@@ -175,10 +172,10 @@ def test_a_last_shot_that_does_not_fit_is_left_out_as_the_others_are() -> None:
         (), "terse", "n", tokenizer, 8
     )
     assert description_context(shots, tokenizer, 8) == description_context((), tokenizer, 8)
-    [behind] = probe_trees("u", shots, [target], [2], tokenizer, descriptions=["terse"])
-    [alone] = probe_trees("u", (), [target], [0], tokenizer, descriptions=["terse"])
+    [behind] = described_probes("u", shots, [target], [2], tokenizer, ["terse"])
+    [alone] = described_probes("u", (), [target], [0], tokenizer, ["terse"])
     assert (behind.dropped, alone.dropped) == (2, 0)
     assert behind.contexts == alone.contexts == [answer_context((), "terse", "n", tokenizer, 8)]
     # What a tree with shots in it too asks before the first of them.
-    mixed = probe_trees("u", shots[:1], [target], [0, 1], tokenizer, descriptions=["terse"] * 2)
+    mixed = described_probes("u", shots[:1], [target], [0, 1], tokenizer, ["terse"] * 2)
     assert mixed[0].contexts[0] == alone.contexts[0]

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING
 from fspo.console import say, track
 from fspo.errors import FspoError
 from fspo.files import write_text
-from fspo.learning.rationales import DescribedEpisodes, check_described
+from fspo.learning.templates import CHAIN
 from fspo.learning.train import output_folder, training_data
 from fspo.locks import only_run
+from fspo.methods.rat import RatSettings
+from fspo.methods.rat.episodes import DescribedEpisodes, check_described
 from fspo.preferences.records import Preferences
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def train(recipe: TrainRecipe, resume: bool = False, embed: Embedder | None = No
     Raises:
         FspoError: as there, or if a user has no description.
     """
-    if recipe.template != "chain" or recipe.shots < 1:
+    if recipe.template != CHAIN or recipe.shots < 1:
         raise FspoError("method rat: descriptions follow shots of the chain; take template: chain")
     if recipe.lora is None:
         raise FspoError(
@@ -62,17 +64,17 @@ def _train(recipe: TrainRecipe, resume: bool, embed: Embedder | None) -> Path:
     from fspo.learning.train import train as train_policy
     from fspo.llm.embedding import MiniLM
 
-    preferences = training_data(recipe)
+    preferences, settings = training_data(recipe), recipe.section(RatSettings)
     check_described(preferences)
     out = Path(recipe.out)
     first = recipe.model_copy(
         update={
             "out": str(out / "warm-up"),
-            "objective": recipe.rat.warm_up_objective,
-            "episodes": recipe.rat.warm_up,
-            "learning_rate": recipe.rat.warm_up_learning_rate,
-            "batch_size": recipe.rat.warm_up_batch_size,
-            "micro_batch_size": min(recipe.micro_batch_size, recipe.rat.warm_up_batch_size),
+            "objective": settings.warm_up_objective,
+            "episodes": settings.warm_up,
+            "learning_rate": settings.warm_up_learning_rate,
+            "batch_size": settings.warm_up_batch_size,
+            "micro_batch_size": min(recipe.micro_batch_size, settings.warm_up_batch_size),
         }
     )
     say("RAT, 1 of 3: true descriptions")
@@ -99,8 +101,9 @@ def sampled(
         path: JSON lines; users who stand there already are not asked about again.
     """
     from fspo.learning.policy import load_policy
-    from fspo.methods.rat import write_descriptions
+    from fspo.methods.rat.method import write_descriptions
 
+    settings = recipe.section(RatSettings)
     drawn = {
         user: preferences.draw(user, recipe.shots, [recipe.seed, 2]).preferences
         for user in sorted(preferences.by_user)
@@ -117,13 +120,13 @@ def sampled(
             written = write_descriptions(
                 policy,
                 [drawn[user] for user in part],
-                recipe.rat.max_tokens,
-                samples=recipe.rat.samples,
-                temperature=recipe.rat.temperature,
+                settings.max_tokens,
+                samples=settings.samples,
+                temperature=settings.temperature,
                 seed=recipe.seed * 1_000_003 + number,
             )
             for place, user in enumerate(part):
-                own = written[place * recipe.rat.samples : (place + 1) * recipe.rat.samples]
+                own = written[place * settings.samples : (place + 1) * settings.samples]
                 found[user] = own
                 file.write(json.dumps({"user_id": user, "descriptions": own}) + "\n")
             file.flush()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fspo.learning.scoring import response_ends
+from fspo.learning.templates import CHAIN
 from fspo.learning.tree import EpisodeTree
 from fspo.preferences.records import Preference
 
@@ -62,7 +63,7 @@ def embed(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     asked: Sequence[Asked],
-    template: str = "chain",
+    template: str = CHAIN,
     max_length: int | None = None,
 ) -> Tensor:
     """The last hidden state at each answer's last token; an answer is read once, whoever asks.

@@ -21,7 +21,7 @@ import numpy as np
 
 from fspo.console import track
 from fspo.llm.embedding import Embedder
-from fspo.methods.vectors import (
+from fspo.methods.baselines.vectors import (
     Floats,
     Sample,
     draw_samples,
@@ -33,7 +33,7 @@ from fspo.preferences.records import Preference, Preferences, User, training_row
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fspo.methods.gpo_network import Network
+    from fspo.methods.gpo.network import Network
 
 
 class Gpo:
@@ -108,7 +108,7 @@ def train_gpo(
     from torch.nn.utils import clip_grad_norm_
     from torch.optim.lr_scheduler import OneCycleLR
 
-    from fspo.methods.gpo_network import Network
+    from fspo.methods.gpo.network import Network
 
     texts = sorted({text for p in training_rows(preferences) for text in _texts(p)})
     places = {text: place for place, text in enumerate(texts)}

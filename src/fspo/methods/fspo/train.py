@@ -1,0 +1,3 @@
+"""Trains FSPO: the run of `learning/` as it is."""
+
+from fspo.learning.train import train as train
