@@ -44,7 +44,7 @@ lint: install
 # The site, in site/; a broken link or a page that is not in the navigation is an error.
 docs: install
 	$(BIN)/python docs/make_reference.py
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 # Beside TRL, which only this target installs.
 bench: install
