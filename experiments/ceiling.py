@@ -1,6 +1,6 @@
 """How often anybody could win a table of measures: what the data's own answers would.
 
-    python benchmarks/ceiling.py runs/paper-elix/seed-0/easy easy --judge elix [--json FILE]
+    python experiments/ceiling.py runs/paper-elix/seed-0/easy easy --judge elix [--json FILE]
 
 A judge that measures prefers whatever comes nearer to a user's wishes, and base comes near to some
 users by itself. For each new user of a column of `fspo paper`, the answers in the data to each

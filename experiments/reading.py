@@ -1,6 +1,6 @@
 """What a policy has learned of real people: what everybody likes, and what a person's shots say.
 
-    python benchmarks/reading.py polis DATA --policy runs/polis/policy --json FILE
+    python experiments/reading.py polis DATA --policy runs/polis/policy --json FILE
 
 Asked are training people, about pairs that they were not asked about, with choices as the factors
 of all training people draw them (`preferences/imputing.py`). The factors' log-odds of a choice, to
@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from machine import machine
 from numpy.typing import NDArray
 from people_splits import SHOTS, STUDIES, read
 
@@ -137,7 +136,6 @@ def main() -> None:
             for name, counts in GROUPS.items()
         },
         "versions": versions(),
-        "machine": machine(),
     }
     if given.json:
         write_json(given.json, results)

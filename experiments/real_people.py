@@ -1,7 +1,7 @@
 """Real people's choices: how well a model tells them from a person's first few, on new people.
 
-    python benchmarks/real_people.py polis DATA --out runs/polis
-    python benchmarks/real_people.py arguments DATA --out runs/arguments
+    python experiments/real_people.py polis DATA --out runs/polis
+    python experiments/real_people.py arguments DATA --out runs/arguments
 
 `polis` takes votes on statements (a pair is one that a participant agreed with and one that the
 same participant disagreed with), `arguments` choices between two arguments in debates. Training
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from machine import machine
 from people_splits import SHOTS, STUDIES, Study, read
 
 from fspo.console import say
@@ -254,7 +253,6 @@ def main() -> None:
             "episodes": [run.episodes for run in runs],
         },
         "versions": versions(),
-        "machine": machine(),
     }
     asked_of = {k: own for k, own in study.probes.items() if not given.kinds or k in given.kinds}
     counts = {kind: counts_of(given.study, own) for kind, own in asked_of.items()}

@@ -1,7 +1,7 @@
 """People described by their own reasons: a dataset for RAT, of real choices between arguments.
 
-    python benchmarks/reasons.py DATA --out described
-    fspo train recipes/rat-reasons.yaml --data described --out rat
+    python experiments/reasons.py DATA --out described
+    fspo train rat-reasons --data described --out rat
     fspo evaluate --data described --policy rat --baseline longer --out results
 
 DATA has, beside each choice, why it was made (`reason`) and which two arguments it was between
