@@ -30,7 +30,15 @@ _LEFT_OUT = {
 }  # fmt: skip
 # Below these stand the names of methods.
 _METHODS = ("methods", "predictions", "predictors", "differences", "descriptions", "contestants")
-_MEANS = ("winrate", "mean", "difference", "share", "accuracy", "gain")  # what `ci95` is about
+_MEANS = (
+    "winrate",
+    "mean",
+    "difference",
+    "share",
+    "accuracy",
+    "gain",
+    "value",
+)  # what `ci95` is about
 
 
 class Row(NamedTuple):
