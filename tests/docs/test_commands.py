@@ -60,3 +60,13 @@ def test_there_are_commands_and_wrong_ones_are_found() -> None:
     assert faults("torchrun -m fspo train nowhere --data x") == ["nowhere"]
     assert faults("fspo keys add shop --scope chat") == []
     assert recipe_file(Path("fspo-reviews")).is_file()
+
+
+def test_each_make_target_exists() -> None:
+    made = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    in_workflow = set(re.findall(r"run: make ([\w-]+)", workflow))
+    assert {"lint", "test", "docs"} <= in_workflow
+    told = "\n".join(page.read_text("utf-8") for page in PAGES)
+    named = in_workflow | set(re.findall(r"(?:`|^    )make ([a-z-]+)", told, re.M))
+    assert named - set(made) == set()
