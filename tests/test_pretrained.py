@@ -10,16 +10,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import SIZE, byte_tokenizer, small_model
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForSequenceClassification
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from fspo import FspoError, Preference, Preferences, User, load_model
+from fspo.embedded import EMBEDDED, list_files
 from fspo.evaluation.reward_judge import load_reward_judge
 from fspo.learning.adapters import policy_and_reference
 from fspo.learning.planning import plan
 from fspo.learning.policy import load_policy
-from fspo.models import EMBEDDED, read_config
+from fspo.letters import letters
+from fspo.models import read_config
 from fspo.preferences.writing import save_preferences
 from fspo.pretrained import with_adapter
 from fspo.recipe import TrainRecipe
@@ -184,5 +189,262 @@ def test_a_kept_embedded_model_brings_no_code(
     tmp_path: Path, ran: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FSPO_CACHE", str(tmp_path))
-    with_code(saved(tmp_path / "models" / EMBEDDED), ran)
+    folder = with_code(saved(tmp_path / "models" / EMBEDDED), ran)
+    list_files(folder)
     no_code(load_model)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
+DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
+QUANTIZED = {
+    "bitsandbytes": {"load_in_4bit": True},
+    "gptq": {"bits": 4, "group_size": 128},
+    "awq": {"bits": 4, "group_size": 128, "version": "gemm"},
+    "compressed-tensors": {"format": "pack-quantized", "config_groups": {}},
+    "hqq": {},
+    "aqlm": {},
+}
+
+
+def refused(folder: Path, *words: str) -> None:
+    """The model is refused in one line that names it and has these words in it."""
+    with pytest.raises(FspoError) as told:
+        load_model(str(folder))
+    message = str(told.value)
+    assert "\n" not in message
+    assert message.startswith(f"model {str(folder)!r}")
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize("method", QUANTIZED)
+def test_a_quantized_format_whose_library_is_missing_is_named(tmp_path: Path, method: str) -> None:
+    folder = saved(tmp_path / "model")
+    told = {"quant_method": method, **QUANTIZED[method]}
+    changed(folder / "config.json", quantization_config=told)
+    refused(folder, f"quantized with {method}", "library is missing", "nstall", "not quantized")
+
+
+@pytest.mark.parametrize("length", [0, 4, 8, 100, 60_000, -1])
+def test_weights_that_are_cut_off_are_named(tmp_path: Path, length: int) -> None:
+    folder = saved(tmp_path / "model")
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+    refused(folder, f"{path} is damaged or cut off", "Fetch it again")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.safetensors", "config.json", "tokenizer.json", "generation_config.json", "a.jinja"],
+)
+def test_a_git_lfs_pointer_is_named_as_such(tmp_path: Path, name: str) -> None:
+    folder = saved(tmp_path / "model")
+    (folder / name).write_text(POINTER)
+    refused(
+        folder, f"{folder / name} is not the file itself, but a Git LFS pointer", "git lfs pull"
+    )
+
+
+def test_an_index_of_weights_that_cannot_be_followed_is_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    names = [name for name, _ in small_model().named_parameters()]
+    path = folder / "model.safetensors.index.json"
+    for file, words in (("other.safetensors", "other.safetensors"), (5, "int")):
+        path.write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(names, file)}))
+        refused(folder, "cannot be loaded", words)
+    for text, words in (
+        ("[]", "list"),
+        ("{", "is damaged"),
+        (DEEP, "recursion"),
+        (POINTER, "pull"),
+    ):
+        path.write_text(text)
+        refused(folder, "cannot be loaded", words)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("config.json", {"hidden_size": "32"}),
+        ("config.json", {"hidden_size": None}),
+        ("config.json", {"num_hidden_layers": [2]}),
+        ("config.json", {"model_type": 5}),
+        ("config.json", {"hidden_act": "none"}),
+        ("config.json", {"max_position_embeddings": "many"}),
+        ("config.json", {"quantization_config": [1]}),
+        ("tokenizer_config.json", {"model_max_length": "many"}),
+        ("tokenizer_config.json", {"eos_token": 5}),
+        ("tokenizer_config.json", {"added_tokens_decoder": "x"}),
+        ("tokenizer.json", {"model": 5}),
+        ("tokenizer.json", {"added_tokens": "x"}),
+    ],
+)
+def test_settings_of_a_wrong_type_are_refused(
+    tmp_path: Path, name: str, values: dict[str, object]
+) -> None:
+    folder = saved(tmp_path / "model")
+    changed(folder / name, **values)
+    refused(folder, "cannot be loaded")
+
+
+@pytest.mark.parametrize("text", ["[]", '"x"', "null", "", "{", DEEP, '{"a": ' + "9" * 5000 + "}"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_files_of_settings_that_are_none_are_refused(tmp_path: Path, name: str, text: str) -> None:
+    folder = saved(tmp_path / "model")
+    (folder / name).write_text(text)
+    refused(folder, "cannot be loaded")
+
+
+def test_weights_of_another_shape_or_missing_ones_are_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """transformers would draw what is missing at random."""
+    folder = saved(tmp_path / "model")
+    whole = (folder / "config.json").read_text()
+    changed(folder / "config.json", hidden_size=64)
+    refused(folder, "has the shape", "and 20 more")
+    (folder / "config.json").write_text(whole)
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    refused(folder, "incomplete", "'model.layers.1.mlp.up_proj.weight' is missing. ")
+    assert not caplog.records
+
+
+def test_a_causal_model_is_no_reward_model(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model")
+    changed(folder / "config.json", num_labels=1)
+    with pytest.raises(FspoError, match=r"reward model .*'score.weight' is missing"):
+        load_reward_judge(str(folder))
+
+
+def test_a_lack_of_memory_is_not_the_models_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", fail)
+    for raised in (MemoryError(), KeyboardInterrupt(), OSError(28, "No space left on device"),
+                   RuntimeError("DefaultCPUAllocator: can't allocate memory")):  # fmt: skip
+        with pytest.raises(type(raised)):
+            load_model(str(saved(tmp_path / "model")))
+
+
+@pytest.mark.parametrize("kind", ["added", "end", "begin", "padding", "ordinary"])
+def test_a_tokenizer_with_tokens_that_the_model_does_not_know_is_refused(
+    tmp_path: Path, kind: str
+) -> None:
+    folder = saved(tmp_path / "model", reward=True)
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "{{ '<think>' }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    if kind == "added":
+        tokenizer.add_tokens(["<think>"])
+    elif kind == "ordinary":
+        told = json.loads(tokenizer.backend_tokenizer.to_str())
+        told["model"]["vocab"]["more"] = 259
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(told)))
+        tokenizer.eos_token = "<|end|>"
+    else:
+        name = {"end": "eos_token", "begin": "bos_token", "padding": "pad_token"}[kind]
+        tokenizer.add_special_tokens({name: "<new>"})
+    tokenizer.save_pretrained(folder)
+    fault = r"model '.*': its tokenizer's token '(<think>|<new>|more)' has the number 259, and "
+    for load in (load_model, read_config, load_reward_judge):
+        with pytest.raises(FspoError, match=fault + "the model knows only 259 tokens, from 0 on"):
+            load(str(folder))
+    rows = {user: [Preference(p, "a", "b") for p in "123"] for user in "uv"}
+    save_preferences(Preferences(rows, [User(u) for u in rows]), tmp_path / "data", "")
+    with pytest.raises(FspoError, match=fault):  # at the dry run, too
+        plan(TrainRecipe(data=str(tmp_path / "data"), model=str(folder), episodes=4))
+
+
+def test_a_marker_that_nothing_makes_may_be_beyond_what_a_model_knows(tmp_path: Path) -> None:
+    """As in Gemma 3's models of text, whose tokenizer has a token for images more."""
+    folder = saved(tmp_path / "model")
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    _, tokenizer = load_model(str(folder))
+    assert max(letters(tokenizer, ["an <image>"])[0]) < 259
+
+
+class TestAdapters:
+    def spoiled(self, tmp_path: Path) -> tuple[Path, Path]:
+        base = saved(tmp_path / "base")
+        return base, adapter_on(base, tmp_path / "adapter")
+
+    def refused(self, base: Path, adapter: Path, words: str) -> None:
+        policy(adapter, base, lora={"rank": 8})
+        recipe = TrainRecipe(data="x", model=str(base), adapter=str(adapter))
+        for load in (
+            lambda: load_model(str(adapter)),
+            lambda: load_policy(adapter),
+            lambda: policy_and_reference(recipe),
+            lambda: with_adapter(small_model(), adapter),
+        ):
+            with pytest.raises(FspoError, match=words) as told:
+                load()
+            assert "\n" not in str(told.value)
+
+    @pytest.mark.parametrize("length", [0, 8, 100, -1])
+    def test_cut_off(self, tmp_path: Path, length: int) -> None:
+        base, adapter = self.spoiled(tmp_path)
+        path = adapter / "adapter_model.safetensors"
+        path.write_bytes(path.read_bytes()[:length])
+        self.refused(base, adapter, "adapter_model.safetensors is damaged or cut off")
+
+    @pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
+    def test_a_pointer(self, tmp_path: Path, name: str) -> None:
+        base, adapter = self.spoiled(tmp_path)
+        words = "Git LFS pointer"
+        if name == "adapter_config.json":  # which says what the base is
+            words += "|not what PEFT writes"
+        (adapter / name).write_text(POINTER)
+        self.refused(base, adapter, words)
+
+    @pytest.mark.parametrize(
+        ("values", "words"),
+        [
+            ({"r": "eight"}, "does not fit"),
+            ({"target_modules": ["nothing"]}, "does not fit"),
+            ({"target_modules": ["q_proj", "v_proj"]}, "is missing"),
+            ({"layers_to_transform": [0]}, "has no place in it"),
+            ({"r": 4}, "does not fit"),
+            ({"bias": "all"}, "has bias: all"),
+            ({"bias": "lora_only"}, "has bias: lora_only"),
+            ({"init_lora_weights": "pissa"}, "init_lora_weights: pissa"),
+            ({"init_lora_weights": "olora"}, "init_lora_weights: olora"),
+            ({"alora_invocation_tokens": [5]}, r"alora_invocation_tokens: \[5\]"),
+            ({"layer_replication": [[0, 2]]}, "layer_replication"),
+            ({"peft_type": ["LORA"]}, "of type"),
+        ],
+    )
+    def test_settings(self, tmp_path: Path, values: dict[str, object], words: str) -> None:
+        base, adapter = self.spoiled(tmp_path)
+        changed(adapter / "adapter_config.json", **values)
+        self.refused(base, adapter, words)
+
+    def test_weights_that_are_missing_or_more(self, tmp_path: Path) -> None:
+        base, adapter = self.spoiled(tmp_path)
+        path = adapter / "adapter_model.safetensors"
+        whole = load_file(path)
+        name = next(iter(whole))
+        save_file({k: v for k, v in whole.items() if k != name}, path)
+        self.refused(base, adapter, "its weight .* is missing")
+        save_file(whole | {"base_model.model.odd.weight": whole[name].clone()}, path)
+        self.refused(base, adapter, "its weight .*odd.* has no place in it")
+
+    def test_embeddings_that_are_those_of_the_model_or_not(self, tmp_path: Path) -> None:
+        """PEFT puts them into the model, whose own numbers would be others from then on."""
+        base, adapter = self.spoiled(tmp_path)
+        path = adapter / "adapter_model.safetensors"
+        own = small_model().model.embed_tokens.weight.detach()
+        name = "base_model.model.model.embed_tokens.weight"
+        whole = load_file(path)
+        save_file(whole | {name: own}, path)
+        model, _ = load_model(str(adapter))
+        assert torch.equal(model.get_input_embeddings().weight, own)
+        save_file(whole | {name: own + 1}, path)
+        self.refused(base, adapter, "its weight .*embed_tokens.* has no place in it")

@@ -6,7 +6,7 @@ The names below are loaded when they are first used, so that `import fspo` costs
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.1"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from fspo.errors import FspoError

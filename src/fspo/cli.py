@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import select
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -149,11 +150,15 @@ def synthesize(
     hush(quiet)
     shared = {"domain": domain, "users": users, "preferences_per_user": preferences_per_user}
     if domain == "reviews" and recipe is None:
-        if engine != "local" or any(x is not None for x in (labeller, questions, budget, preview)):
+        others = {"labeller": labeller, "questions": questions, "budget": budget}
+        others |= {"preview": preview, "engine": None if engine == "local" else engine}
+        asked = [f"--{key}={value}" for key, value in others.items() if value is not None]
+        if asked:
+            command = ["fspo", "synthesize", "reviews", "--recipe=reviews", *asked, f"--out={out}"]
             raise FspoError(
-                "reviews without a recipe are the demo's: its flags are --model, --titles, --users "
-                "and --preferences-per-user. For the others add --recipe reviews, which "
-                "makes them as other domains are made."
+                "reviews without a recipe are the demo's, and take no flags but --model, --titles, "
+                "--users and --preferences-per-user. To make them as other domains are made: "
+                f"`{shlex.join(command)}`"
             )
         from fspo.synthesis.run import run_reviews
 

@@ -31,9 +31,17 @@ def cut(text: str, most: int = 200) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns what somebody else's exception says, in one line of at most 200 characters."""
-    lines = str(error).strip().splitlines()
-    return cut(lines[0] if lines else type(error).__name__).rstrip(". ")
+    """Returns what somebody else's exception says, in one line of at most 300 characters.
+
+    It has no full stop at its end, and none of a database statement's parameters.
+    """
+    own = getattr(error, "orig", None)  # SQLAlchemy's own words hold the rows, too
+    try:
+        lines = str(own if isinstance(own, BaseException) else error).strip().splitlines()
+    except Exception:  # a library's own fault in telling of its fault
+        lines = []
+    words = " ".join(lines[0].split()) if lines else type(error).__name__
+    return cut(words.rstrip(". "), 300)
 
 
 class ServerError(FspoError):

@@ -11,8 +11,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from fspo.errors import FspoError
-from fspo.known_faults import all_behind, explain, words_of
+from fspo.errors import FspoError, first_line
+from fspo.known_faults import all_behind, explain
 
 LOGS_KEPT = 10
 _LONGEST_LINE = 2000  # characters: a whole data file in one message helps nobody
@@ -37,7 +37,7 @@ def tell(error: BaseException) -> int:
     if line:
         complain(line + (f" (Details: {log})" if log else ""))
         return 2
-    kind = f"{type(error).__name__}: {words_of(error)}".rstrip(": ")
+    kind = f"{type(error).__name__}: {first_line(error)}".rstrip(": ")
     if log:
         complain(f"unexpected fault ({kind}); the details are in {log}; please report it")
     else:  # nowhere to write: better here than nowhere
@@ -95,7 +95,7 @@ def details(error: BaseException) -> str:
             half = _MOST_FRAMES // 2
             frames = [*frames[:half], "  ...\n", *frames[-half:]]
         name = f"{type(one).__module__}.{type(one).__qualname__}"
-        parts.append(f"{name}: {words_of(one)}\n{''.join(frames)}")
+        parts.append(f"{name}: {first_line(one)}\n{''.join(frames)}")
     return f"fspo {__version__} {command}, {python}\n\n" + "\nwhich came of\n\n".join(parts)
 
 

@@ -69,7 +69,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         _clear(path)
         with _claimed(path, folder=True) as temporary:
             yield temporary
-            temporary.chmod(0o777 & ~_umask())
+            follow_umask(temporary)
             _sync_all(temporary)
             _exchange(temporary, path)
 
@@ -105,6 +105,16 @@ def clear_cache(path: Path) -> None:
         for entry in entries:
             if pattern.fullmatch(entry.name) and entry.stat().st_mtime < time.time() - _DAY:
                 _remove(Path(entry.path))
+
+
+def follow_umask(folder: Path) -> None:
+    """Gives a folder and all in it the permissions that new ones have.
+
+    Temporary folders, and the weights that safetensors writes, are for their owner alone.
+    """
+    mask = _umask()
+    for path in (folder, *folder.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
 def with_a_name(path: Path) -> Path:

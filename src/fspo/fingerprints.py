@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fspo.errors import FspoError
 from fspo.files import write_json
+from fspo.home import cache_folder
 
 if TYPE_CHECKING:
     from fspo.preferences.records import Preferences
@@ -39,6 +39,9 @@ _NO_CONTENT = {
 
 _LARGE = 1 << 20  # bytes; what is smaller is hashed every time
 _SETTLED = 3.0  # seconds; a file that changed since might change again within a clock's tick
+
+# By file, its state and hash: for the rest of a process that can write no notes.
+_noted_here: dict[Path, tuple[dict[str, int], str]] = {}
 
 
 def of_parts(*parts: Any) -> str:
@@ -83,7 +86,8 @@ def of_model(name: str) -> str:
     Raises:
         FspoError: if there is no such model.
     """
-    from fspo.models import EMBEDDED, embedded_model, read_config
+    from fspo.embedded import EMBEDDED, embedded_model
+    from fspo.models import read_config
     from fspo.places import base_of
 
     if name == EMBEDDED:
@@ -105,7 +109,7 @@ def of_model_folder(name: str) -> str:
     Raises:
         FspoError: as `of_model`.
     """
-    from fspo.models import EMBEDDED
+    from fspo.embedded import EMBEDDED
 
     return of_model(name) if name != EMBEDDED and Path(name).is_dir() else ""
 
@@ -151,27 +155,40 @@ def _of_file(path: Path) -> str:
         if isinstance(settings, dict):
             passed_over = _NO_CONTENT[path.name]
             return of_parts({k: v for k, v in settings.items() if k not in passed_over})
-    return _sha256(path)
+    return sha256_of(path)
 
 
-def _sha256(path: Path) -> str:
-    """The SHA-256 of a file; of a large one that did not change since, as it was noted down."""
+def sha256_of(path: Path) -> str:
+    """Returns the SHA-256 of a file; of a large one that did not change since, as it was noted.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
     state = _state_of(path)
-    note = _note_of(path) if state["size"] >= _LARGE else None
-    if note is not None:
+    if state["size"] >= _LARGE and (noted := _noted(path, state)):
+        return noted
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    settled = abs(time.time() - max(state["written"], state["changed"]) / 1e9) > _SETTLED
+    if state["size"] >= _LARGE and settled and state == _state_of(path):
+        _noted_here[path] = (state, found)
+        if note := _note_of(path):
+            with contextlib.suppress(OSError, FspoError):  # or else it is hashed again next time
+                write_json(note, {"path": str(path), "state": state, "sha256": found})
+    return found
+
+
+def _noted(path: Path, state: dict[str, int]) -> str | None:
+    """The hash that was noted of a file in this state, if any."""
+    if note := _note_of(path):
         try:
             known = json.loads(note.read_bytes())
             if known["state"] == state:
                 return str(known["sha256"])
         except (OSError, ValueError, TypeError, KeyError):
             pass  # not noted yet, or not whole
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    settled = abs(time.time() - max(state["written"], state["changed"]) / 1e9) > _SETTLED
-    if note is not None and settled and state == _state_of(path):
-        with contextlib.suppress(OSError, FspoError):  # or else it is hashed again next time
-            write_json(note, {"path": str(path), "state": state, "sha256": found})
-    return found
+    here = _noted_here.get(path)
+    return here[1] if here and here[0] == state else None
 
 
 def _state_of(path: Path) -> dict[str, int]:
@@ -188,10 +205,7 @@ def _state_of(path: Path) -> dict[str, int]:
 
 def _note_of(path: Path) -> Path | None:
     """Where a large file's hash is noted down, in the user's cache; None without one."""
-    from platformdirs import user_cache_path
-
     try:
-        cache = Path(os.environ.get("FSPO_CACHE") or user_cache_path("fspo"))
-    except RuntimeError:  # nobody's home
+        return cache_folder() / "hashes" / f"{of_parts(str(path.resolve()))}.json"
+    except FspoError:  # nobody's home
         return None
-    return cache / "hashes" / f"{of_parts(str(path.resolve()))}.json"

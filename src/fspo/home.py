@@ -1,10 +1,16 @@
-"""`~` in paths: a shell replaces it in `--out ~/x`, and in `--out=~/x` and in files nobody does."""
+"""The user's home: `~` in paths, and the folder for what is kept from one run to the next.
+
+A shell replaces `~` in `--out ~/x`; in `--out=~/x` and in files nobody does.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+
+from fspo.errors import FspoError
 
 # What comes before the path in `--policy=name=~/x`.
 _BEFORE = re.compile(r"\A(--[a-z-]+=)?([^/=~]*=)?(?=~(/|\Z))")
@@ -35,3 +41,21 @@ def arguments_in_home(arguments: Iterable[str]) -> list[str]:
         if not argument.startswith("--") or "=" in argument:
             flag = ""
     return found
+
+
+def cache_folder() -> Path:
+    """Returns where models and notes are kept: `FSPO_CACHE`, or the user's cache folder.
+
+    Raises:
+        FspoError: if there is neither, as for a user without an account on this machine.
+    """
+    from platformdirs import user_cache_path
+
+    if own := os.environ.get("FSPO_CACHE"):
+        return Path(in_home(own))
+    try:
+        return user_cache_path("fspo")
+    except (RuntimeError, KeyError) as error:
+        raise FspoError(
+            "this user has no home folder: set FSPO_CACHE to a folder of your own, for models"
+        ) from error

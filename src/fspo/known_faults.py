@@ -11,9 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fspo.errors import FspoError
+from fspo.errors import FspoError, first_line
 
-_LONGEST_WORDS = 300  # characters of a library's own message
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_WORDS = re.compile(
     r"os error (28|122|27)\b|no space left|disk quota exceeded|file too large|"
@@ -37,8 +36,14 @@ class _Kind(NamedTuple):
     pattern: str
     line: str
 
+    def fits(self, error: BaseException) -> bool:
+        """Returns whether an exception is of this kind."""
+        names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
+        named = any(re.match(self.classes, name) for name in names)
+        return named and bool(re.search(self.pattern, first_line(error)))
 
-_KINDS = [
+
+_MEMORY = [
     _Kind(
         r"builtins\.MemoryError|torch\.(cuda\.)?OutOfMemoryError",
         "",
@@ -51,6 +56,9 @@ _KINDS = [
         "there is not enough memory ({words}). Take less at once (batch_size, micro_batch_tokens, "
         "max_length, shots), or a smaller model.",
     ),
+]
+_KINDS = [
+    *_MEMORY,
     _Kind(
         r"builtins\.RuntimeError|concurrent\.futures\.process\.BrokenProcessPool",
         r"DataLoader worker .* (killed|exited)|process pool was terminated",
@@ -201,26 +209,22 @@ def is_full(error: BaseException) -> bool:
         return error.errno in (*_FULL, errno.EFBIG)
     if type(error).__module__.split(".")[0] in ("fspo", "openai", "httpx"):
         return False
-    return isinstance(error, Exception) and bool(_FULL_WORDS.search(words_of(error)))
+    return isinstance(error, Exception) and bool(_FULL_WORDS.search(first_line(error)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether an exception, of whatever library, says that memory ran out."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return any(kind.fits(error) for kind in _MEMORY)
 
 
 def is_too_large(error: BaseException) -> bool:
     """Returns whether it says that a file became larger than is allowed here."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno == errno.EFBIG
-    words = words_of(error).lower()
+    words = first_line(error).lower()
     return is_full(error) and ("os error 27" in words or "file too large" in words)
-
-
-def words_of(error: BaseException) -> str:
-    """Returns the first line of what an exception says, without a statement's parameters."""
-    own = getattr(error, "orig", None)  # SQLAlchemy's own words hold the rows, too
-    try:
-        lines = str(own if isinstance(own, BaseException) else error).strip().splitlines()
-    except Exception:  # a library's own fault in telling of its fault
-        lines = []
-    words = " ".join(lines[0].split()) if lines else type(error).__name__
-    return words if len(words) <= _LONGEST_WORDS else f"{words[:_LONGEST_WORDS]} …"
 
 
 def _known(error: BaseException) -> str | None:
@@ -228,14 +232,9 @@ def _known(error: BaseException) -> str | None:
         return _missing_package(error)
     if isinstance(error, OSError):
         return _refused(error)
-    names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
-    words = words_of(error)
-    for kind in _KINDS:
-        if any(re.match(kind.classes, name) for name in names) and re.search(
-            kind.pattern, words or ""
-        ):
-            return kind.line.format(words=words.rstrip(". "))
-    return None
+    return next(
+        (kind.line.format(words=first_line(error)) for kind in _KINDS if kind.fits(error)), None
+    )
 
 
 def _missing_package(error: ImportError) -> str | None:
@@ -245,10 +244,10 @@ def _missing_package(error: ImportError) -> str | None:
     extra = next((key for key, held in _EXTRAS.items() if package in held.split()), None)
     what = f"'fspo[{extra}]'" if extra else package
     if not package:
-        return f"a package is missing or does not fit: {words_of(error)}"
+        return f"a package is missing or does not fit: {first_line(error)}"
     return (
         f"the package {package} is missing, or of a version that does not fit "
-        f"({words_of(error)}). Install it: pip install {what}"
+        f"({first_line(error)}). Install it: pip install {what}"
     )
 
 
@@ -257,7 +256,7 @@ def _refused(error: OSError) -> str:
     modules = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
     if "ssl" in modules or "_ssl" in modules:
         return (
-            f"a secure connection cannot be made ({words_of(error)}). Look at the certificate, "
+            f"a secure connection cannot be made ({first_line(error)}). Look at the certificate, "
             "its key, and SSL_CERT_FILE."
         )
     if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -274,10 +273,10 @@ def _refused(error: OSError) -> str:
     network = {"socket", "httpx", "httpcore", "requests", "urllib", "urllib3", "huggingface_hub"}
     if isinstance(error, ConnectionError | TimeoutError) or modules & network:
         return (
-            f"the connection failed ({words_of(error)}). Look at the address, the network and "
+            f"the connection failed ({first_line(error)}). Look at the address, the network and "
             "the proxy's settings."
         )
-    return f"the system refused: {error.strerror or words_of(error)}"
+    return f"the system refused: {error.strerror or first_line(error)}"
 
 
 def _full(error: BaseException) -> str:
@@ -289,7 +288,7 @@ def _full(error: BaseException) -> str:
             "take another place with --out."
         )
     ours = isinstance(error, OSError) and error.errno in _FULL
-    words = "" if ours else f" ({words_of(error).rstrip('. ')})"
+    words = "" if ours else f" ({first_line(error)})"
     return f"{where}the disk is full{words}. Free some space and run again."
 
 

@@ -38,7 +38,7 @@ def noted(names: Mapping[str, str | None], folder: Path) -> dict[str, Any]:
 
 def place_of(name: str) -> str:
     """Returns the absolute path of what is on this disk; any other name as it is."""
-    from fspo.models import EMBEDDED
+    from fspo.embedded import EMBEDDED
 
     return str(Path(name).resolve()) if name != EMBEDDED and Path(name).exists() else name
 
@@ -54,7 +54,7 @@ def find(settings: Mapping[str, Any], key: str, folder: Path) -> str | None:
     Returns:
         A folder's path, or a hub id; None if it was a folder, and is not found.
     """
-    from fspo.models import EMBEDDED
+    from fspo.embedded import EMBEDDED
 
     name = settings.get(key)
     if not isinstance(name, str) or not name:

@@ -299,3 +299,26 @@ def test_what_a_policy_went_on_from_counts_when_it_is_gone(tmp_path: Path) -> No
             cohort(every, {"FSPO": second}, EvaluateRecipe(), {"FSPO": tmp_path / folder})
         if folder == "second":
             (tmp_path / "second").rename(tmp_path / "moved")
+
+
+@pytest.mark.parametrize("place", ["the policy", "what it went on from"])
+@pytest.mark.parametrize("shares", [{}, {"holdout_users": 0.4}, {"holdout_prompts": 0.4}])
+def test_of_a_policy_that_noted_nothing_it_is_said_that_nothing_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, shares: dict[str, float]
+) -> None:
+    every = rows_of(*(f"user {'x' * n}" for n in range(10)))
+    other = Preferences({name: [Preference("x", "y", "n")] for name in "ab"})
+    first = policy_of(tmp_path / "first", other)
+    settings = policy_of(tmp_path / "second", other, adapter=str(tmp_path / "first"))
+    folders = {"FSPO": tmp_path / "second"}
+    recipe = EvaluateRecipe(**shares)
+    assert cohort(every, {"FSPO": settings}, recipe, folders).new != "unknown"
+    assert "not known" not in capsys.readouterr().err
+    (tmp_path / "first" / "learned_from.npz").unlink()
+    if place == "the policy":
+        settings, folders = first, {"FSPO": tmp_path / "first"}
+    assert cohort(every, {"FSPO": settings}, recipe, folders).new == "unknown"
+    assert "FSPO: an earlier version trained it" in capsys.readouterr().err
+    # What is known by the data's path is known.
+    told = {"FSPO": first | {"data": every.source}}
+    assert cohort(every, told, EvaluateRecipe(), {"FSPO": tmp_path / "first"}).new == "neither"

@@ -88,9 +88,9 @@ def test_log_probs_are_those_of_the_models_own_forward_pass_or_it_is_refused(kin
 @pytest.mark.parametrize("kind", ["granite", "cohere", "gemma2", "falcon_h1", *CARRYING_ON])
 def test_gradients_are_those_of_the_models_own_forward_pass(kind: str) -> None:
     """Of all weights, and of an adapter with the head frozen."""
-    for adapted in (False, True):
+    for with_adapter in (False, True):
         models = [small_architecture(kind) for _ in range(2)]
-        if adapted:
+        if with_adapter:
             models = [adapted(models[0], 0)]
             models.append(deepcopy(models[0]))
         torch.cat(response_logps(models[0], TREES)).sum().backward()

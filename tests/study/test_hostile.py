@@ -107,7 +107,8 @@ def check_exports(running, folder, text):
     export_recruitment(running.database, folder / "who.csv")
     with (folder / "who.csv").open(newline="", encoding="utf-8") as file:
         [row] = csv.DictReader(file)
-    assert row["study_id"].lstrip("'") == clean(text, 256).lstrip("'")
+    # Apostrophes stand before what a spreadsheet would take for a formula.
+    assert row["study_id"].replace("'", "") == clean(text, 256).replace("'", "")
 
 
 def check_researcher(running, text):

@@ -61,11 +61,13 @@ class Stepper:
             around: entered for each pass, such as the model's `disable_adapter`.
         """
         from fspo.llm.cache import RoomyLayer, roomy_cache
+        from fspo.llm.writing import BATCH, way_of
 
         self._model, self._tokenizer, self._turns = model, tokenizer, turns
         self._prefixes, self._around = prefixes, around
+        self._way = way_of(model)
         layers = roomy_cache(model.config).layers
-        self.keeps = all(type(layer) is RoomyLayer for layer in layers)
+        self.keeps = self._way == BATCH and all(type(layer) is RoomyLayer for layer in layers)
         self._ends = _ends(model, tokenizer)
 
     def reply(self, context: Context, sampling: Sampling, templated: bool = True) -> Reply:
@@ -106,10 +108,11 @@ class Stepper:
     def _read(self, context: Context) -> tuple[Tensor, Any, int]:
         """The logits behind a context, its cache, and how many of its tokens were known."""
         from fspo.llm.cache import roomy_cache
+        from fspo.llm.writing import BATCH, Alone
 
         config, tokens, prefix = self._model.config, context.tokens, context.prefix
         if not (self.keeps and context.key and prefix):
-            cache = roomy_cache(config)
+            cache = roomy_cache(config) if self._way == BATCH else Alone(self._model, self._way)
             return self._forward(tokens, cache), cache, 0
         held, ticket = self._prefixes.find(context.key)
         known = min(held.shared(tokens), len(tokens) - 1) if held else 0
@@ -123,8 +126,12 @@ class Stepper:
         """Reads on; float (1, vocabulary): the logits behind the last of `tokens`."""
         import torch
 
-        start = cache.get_seq_length()
+        from fspo.llm.writing import Alone
+
         with self._turns.of_answer(), torch.inference_mode(), self._around():
+            if isinstance(cache, Alone):
+                return cache.read(tokens)
+            start = cache.get_seq_length()
             ids = torch.tensor([list(tokens)], device=self._model.device)
             positions = torch.arange(start, start + len(tokens), device=ids.device)[None]
             output = self._model(

@@ -31,13 +31,14 @@ class Cohort(NamedTuple):
         train: whom policies may have learned from.
         test: who is evaluated.
         about: the prompts that they are asked about; empty for any.
-        new: what no policy has learned from: the users, only these prompts, or neither.
+        new: what no policy has learned from: the users, only these prompts, or neither; unknown
+            where an earlier version trained one, and noted nothing of it.
     """
 
     train: Preferences
     test: Preferences
     about: frozenset[str]
-    new: Literal["users", "prompts", "neither"] = "users"
+    new: Literal["users", "prompts", "neither", "unknown"] = "users"
 
 
 class _Known(NamedTuple):
@@ -90,12 +91,20 @@ def cohort(
                 "see how new users fare, train and evaluate with --holdout-users 0.2"
             )
             return people._replace(new="neither")
+    noted = True
     for name, settings in policies.items():
-        for known in _learners(every, settings, folders.get(name)):
+        learners = list(_learners(every, settings, folders.get(name)))
+        for known in filter(None, learners):
             _refuse_what_is_known(name, known, every, people, shares)
+        if name in folders and not all(learners):
+            noted = False
+            say(
+                f"{name}: an earlier version trained it, or what it went on from, and did not note "
+                "whom it learned from: whether these users and prompts are new to it is not known"
+            )
     if people.new == "prompts":
         say("no users are held out: what is new to a policy are the prompts that they are asked")
-    return people
+    return people if noted else people._replace(new="unknown")
 
 
 def _share(settings: Mapping[str, Any], key: str) -> float:
@@ -103,7 +112,7 @@ def _share(settings: Mapping[str, Any], key: str) -> float:
 
 
 def _own(every: Preferences, settings: Mapping[str, Any], folder: Path | None) -> _Known | None:
-    """What of a dataset a policy's own training has learned from; None for other data."""
+    """What of a dataset a policy's own training has learned from; None if that is not known."""
     if learned := load_learned(folder) if folder else []:
         return _known(every, learned[0])
     # An earlier version has noted no more than where the data lay.
@@ -124,8 +133,8 @@ def _known(every: Preferences, learned: Learned) -> _Known:
 
 def _learners(
     every: Preferences, settings: Mapping[str, Any], folder: Path | None
-) -> Iterator[_Known]:
-    """What a policy knows of a dataset, and what those know that it went on from.
+) -> Iterator[_Known | None]:
+    """What a policy knows of a dataset, and what those know that it went on from, if that is known.
 
     Those are asked themselves, too, as far as they exist: an earlier version noted nothing of them.
     """
@@ -133,8 +142,7 @@ def _learners(
         yield _known(every, before)
     passed: set[Path] = set()
     while True:
-        if known := _own(every, settings, folder):
-            yield known
+        yield _own(every, settings, folder)
         start = find(settings, "adapter", folder or Path())
         if start is None:
             return

@@ -8,16 +8,16 @@ only, and code that comes with a model is never run.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fspo.console import track
 from fspo.errors import FspoError
 from fspo.evaluation.judges import Item, Judgement
-from fspo.llm.rendering import rendered
+from fspo.letters import letters
+from fspo.llm.rendering import filled, rendered, slot
 from fspo.preferences.records import User
-from fspo.pretrained import from_pretrained, read_config
+from fspo.pretrained import read_config, read_tokenizer, read_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -42,9 +42,6 @@ class RewardJudge:
         self._model, self._tokenizer = model, tokenizer
         self._batch_size = batch_size if tokenizer.pad_token_id is not None else 1
         self._segments = (getattr(model.config, "type_vocab_size", None) or 0) > 1
-        # What somebody wrote must not pass for the end of a turn.
-        marks = [re.escape(str(token)) for token in tokenizer.added_tokens_decoder.values()]
-        self._markers = re.compile("|".join(marks) or r"(?!)")
 
     def check(self, users: Sequence[User]) -> None:
         """Nothing: it knows nothing of users."""
@@ -80,16 +77,43 @@ class RewardJudge:
                 found[place] = score
         return found
 
-    def _row(self, prompt: str, answer: str) -> Any:
-        """In the model's chat format if it has one, else as two texts, as encoders want them."""
-        prompt, answer = self._markers.sub(" ", prompt), self._markers.sub(" ", answer)
-        if self._tokenizer.chat_template is None:
-            # As lists: alone, an empty answer would be taken for none.
-            pair = self._tokenizer([prompt], [answer], return_token_type_ids=self._segments)
-            return {name: own[0] for name, own in pair.items()}
-        said = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-        text = rendered(self._tokenizer, said, answered=True)
-        return self._tokenizer(text, add_special_tokens=False, return_token_type_ids=False)
+    def _row(self, prompt: str, answer: str) -> dict[str, list[int]]:
+        """In the model's chat format if it has one, else as two texts, as encoders want them.
+
+        What somebody wrote must not pass for the end of a turn.
+        """
+        tokenizer, texts = self._tokenizer, [prompt, answer]
+        if tokenizer.chat_template is None:
+            return self._pair(letters(tokenizer, texts))
+        with_markers = letters(tokenizer, texts) != _read(tokenizer, texts)
+        held = [slot(0), slot(1)] if with_markers else texts
+        said = [("user", held[0]), ("assistant", held[1])]
+        whole = rendered(
+            tokenizer, [{"role": role, "content": text} for role, text in said], answered=True
+        )
+        ids = filled(tokenizer, whole, texts) if with_markers else _read(tokenizer, [whole])[0]
+        return {"input_ids": ids, "attention_mask": [1] * len(ids)}
+
+    def _pair(self, texts: Sequence[list[int]]) -> dict[str, list[int]]:
+        """Two texts with what the tokenizer puts around them, as it does with any two."""
+        # As lists: alone, an empty text would be taken for none.
+        around = self._tokenizer(["a"], ["b"], return_token_type_ids=self._segments)
+        row = {name: list(own[0]) for name, own in around.items()}
+        place = 0
+        for text, stand_in in zip(texts, letters(self._tokenizer, ["a", "b"]), strict=True):
+            ids = row["input_ids"]
+            places = range(place, len(ids))
+            place = next(at for at in places if ids[at : at + len(stand_in)] == stand_in)
+            for name, own in row.items():
+                new = text if name == "input_ids" else [own[place]] * len(text)
+                own[place : place + len(stand_in)] = new
+            place += len(text)
+        return row
+
+
+def _read(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def load_reward_judge(name: str, batch_size: int = 8) -> RewardJudge:
@@ -99,34 +123,19 @@ def load_reward_judge(name: str, batch_size: int = 8) -> RewardJudge:
         FspoError: if there is no such model, it has no safetensors weights, or more than one
             output.
     """
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    from transformers.utils import logging
+    from transformers import AutoModelForSequenceClassification
 
-    logging.disable_progress_bar()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    short = device == "cuda" and torch.cuda.is_bf16_supported()
     what = f"reward model {name!r}"
-    tokenizer = from_pretrained(AutoTokenizer, name, what, _ADVICE)
-    model = from_pretrained(
-        AutoModelForSequenceClassification,
-        name,
-        what,
-        _ADVICE,
-        config=read_config(name, what, _ADVICE),
-        dtype=torch.bfloat16 if short else torch.float32,
-        use_safetensors=True,
-    )
+    config = read_config(name, what, _ADVICE)
+    tokenizer = read_tokenizer(config, name, what, _ADVICE)
+    model = read_weights(AutoModelForSequenceClassification, config, what, _ADVICE)
     if model.config.num_labels != 1:
         raise FspoError(
-            f"reward model {name!r}: it has {model.config.num_labels} outputs, and a reward model "
-            "has one: a score."
+            f"{what}: it has {model.config.num_labels} outputs, and a reward model has one: "
+            "a score."
         )
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if positions:
-        tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     model.config.pad_token_id = tokenizer.pad_token_id
-    return RewardJudge(name, model.to(device).eval(), tokenizer, batch_size)
+    return RewardJudge(name, model, tokenizer, batch_size)
 
 
 def _judgement(score: float, other: float) -> Judgement:

@@ -31,6 +31,11 @@ def policy_and_reference(recipe: TrainRecipe) -> tuple[Any, Any, Any]:
     model, tokenizer = load_model(recipe.model)
     frozen = None
     if recipe.lora is None:
+        if getattr(model, "is_quantized", False):
+            raise FspoError(
+                f"lora: null: trains all weights, and those of {recipe.model!r} are quantized. "
+                "Leave `lora: null` out, or take a model whose weights are not quantized."
+            )
         model = model.float()
         if recipe.objective != "sft":
             frozen, _ = load_model(recipe.model)

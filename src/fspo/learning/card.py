@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fspo.models import EMBEDDED
+from fspo.embedded import EMBEDDED
 
 if TYPE_CHECKING:
     from fspo.preferences.records import Preferences

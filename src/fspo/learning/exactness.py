@@ -8,17 +8,23 @@ too, the model is refused. All this is found out on two very small trees.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fspo.errors import FspoError
+from fspo.console import say
+from fspo.errors import FspoError, first_line
+from fspo.files import write_json
+from fspo.fingerprints import of_model, of_parts
+from fspo.home import cache_folder
 from fspo.learning.growing import Growing, Pair
 from fspo.learning.tree import EpisodeTree
-from fspo.pretrained import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,10 +68,63 @@ def check_exact(model: Any, name: str = "this model") -> bool:
     causal = causal_model(model)
     if is_fake(causal):
         return _carries_on(causal)
-    with torch.no_grad(), at_rest(model):
-        paths = _found(model, causal, name)
+    config = causal.config.get_text_config()
+    attention = config._attn_implementation
+    try:
+        with torch.no_grad(), at_rest(model):
+            paths = _found(model, causal, name)
+    finally:
+        config._attn_implementation = attention  # which trees may have made ours
     setattr(causal, _VERDICT, paths)
     return paths
+
+
+def check_loaded(model: Any, name: str) -> None:
+    """Checks a model that was just loaded, once for its content: what was found is kept.
+
+    Args:
+        model: a causal language model of transformers, without an adapter.
+        name: what it was loaded by.
+
+    Raises:
+        FspoError: as `check_exact`.
+    """
+    from fspo.llm.writing import BATCH, keep_way, way_of
+
+    what, note = f"model {name!r}", _note_of(model, name)
+    try:
+        known = json.loads(note.read_bytes()) if note else {}
+        paths, way = bool(known["paths"]), str(known["writing"])
+    except (OSError, ValueError, LookupError, TypeError):  # not noted yet, or not whole
+        paths, way = check_exact(model, what), way_of(model)
+        if note is not None:
+            with suppress(OSError, FspoError):  # or else it is checked again next time
+                write_json(note, {"paths": paths, "writing": way, "name": name})
+    setattr(model, _VERDICT, paths)
+    keep_way(model, way)
+    if paths or way != BATCH:
+        _say_once(f"{what}: its kind of layers reads one text at a time, which is slower")
+
+
+def _note_of(model: Any, name: str) -> Path | None:
+    """Where it is kept what was found of a model, by all that this depends on."""
+    import torch
+    import transformers
+
+    from fspo import __version__
+
+    versions = (__version__, torch.__version__, transformers.__version__)
+    computed = (str(model.dtype), model.device.type, str(model.config._attn_implementation))
+    try:
+        key = of_parts("exactness", of_model(name), versions, computed)
+        return cache_folder() / "exactness" / f"{key}.json"
+    except FspoError:  # a model that cannot be told by its content, nobody's home
+        return None
+
+
+@cache
+def _say_once(message: str) -> None:
+    say(message)
 
 
 def _found(model: Any, causal: Any, name: str) -> bool:
@@ -182,10 +241,19 @@ def tolerance(causal: Any) -> float:
 def _carries_on(causal: Any) -> bool:
     """Whether a model says that some of its layers see another part of the text than we know of."""
     config = causal.config.get_text_config()
-    told = config.to_dict()
-    windows = [name for name in told if _WINDOW.search(name) and name not in _NO_WINDOW]
     other = set(getattr(config, "layer_types", None) or ()) - _ATTENTION
-    return bool(other) or any(isinstance(told[name], int) and told[name] > 1 for name in windows)
+    by_distance = config.model_type == "bloom" or getattr(config, "alibi", False)
+    return bool(other) or by_distance or bool(windows(config) - _NO_WINDOW)
+
+
+def windows(config: Any) -> set[str]:
+    """The settings of a model by which layers see only a part of the text, such as a window."""
+    told = config.get_text_config().to_dict()
+    return {
+        name
+        for name, value in told.items()
+        if _WINDOW.search(name) and isinstance(value, int) and value > 1
+    }
 
 
 @contextmanager

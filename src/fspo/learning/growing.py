@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fspo.learning.templates import DISPREFERRED, Block, neutralize
+from fspo.letters import letters, start_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -36,24 +37,17 @@ class Response(NamedTuple):
 
 
 class Reader:
-    """Turns text into token ids; special tokens come only from us, never from the text."""
+    """Turns text into token ids; markers come only from us, never from the text."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         self.end: int = tokenizer.eos_token_id
-        # Whatever this tokenizer puts at the start of a text (a beginning-of-text token, or
-        # nothing); an end token that some tokenizers add is ours to place.
-        self.start: Tokens = [t for t in tokenizer("")["input_ids"] if t != self.end]
+        self.start: Tokens = start_of(tokenizer)
         self.link: Tokens = self.texts([DISPREFERRED])[0]
 
     def texts(self, texts: Sequence[str]) -> list[Tokens]:
         """The token ids of each text."""
-        if not texts:  # which some tokenizers do not take
-            return []
-        ids: list[Tokens] = self._tokenizer(
-            list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False
-        )["input_ids"]
-        return ids
+        return letters(self._tokenizer, texts)
 
     def responses(self, responses: Sequence[str]) -> list[Tokens]:
         """Responses as they are priced: neutralized, with an end token."""

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from torch.utils.data import SequentialSampler
 from transformers import Trainer
 
-from fspo.errors import FspoError
-from fspo.known_faults import is_full, is_too_large, words_of
+from fspo.errors import FspoError, first_line
+from fspo.known_faults import is_full, is_too_large
 from fspo.learning.checkpoints import CHECKPOINTS, numbered, seal
 
 
@@ -102,7 +102,7 @@ def faults_of_writing_named(folder: Path) -> Iterator[None]:
         full = is_full(error)
         if isinstance(error, RuntimeError) and not full:
             raise
-        told = getattr(error, "strerror", "") or words_of(error)
+        told = getattr(error, "strerror", "") or first_line(error)
         if full:
             told = "it is larger than a file may be" if is_too_large(error) else "the disk is full"
         raise FspoError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fspo.errors import FspoError
+from fspo.files import follow_umask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,14 +62,6 @@ def whole_files(folder: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def follow_umask(folder: Path) -> None:
-    """Gives all files in a folder the permissions that new files have."""
-    mask = os.umask(0)
-    os.umask(mask)
-    for path in folder.rglob("*"):
-        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
-
-
 def load_weights(model: Any, folder: Path) -> None:
     """Puts what `save_weights` saved into a model of the same form, sharded or not.
 
@@ -117,18 +109,11 @@ def adapter_names(model: Any) -> dict[str, str]:
 
 
 def check_resumable(model: Any, adapter: Path) -> None:
-    """Makes sure that a run which starts from this adapter can be gone on with, and can be undone.
+    """Makes sure that a run which starts from this adapter can be gone on with.
 
     Raises:
-        FspoError: if a weight learns that would not be saved, or that the reference shares.
+        FspoError: if a weight learns that would not be saved.
     """
-    bias = getattr(model.peft_config["default"], "bias", "none")
-    if bias != "none":
-        raise FspoError(
-            f"adapter: {adapter}: trains biases of the model itself (bias: {bias}), which its "
-            "reference shares, so that nothing would be measured against the start. Take an "
-            "adapter with bias: none."
-        )
     kept = set(adapter_names(model).values())
     learning = [name for name, weight in model.named_parameters() if weight.requires_grad]
     lost = [name for name in learning if name not in kept]

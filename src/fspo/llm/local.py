@@ -14,8 +14,10 @@ import numpy as np
 
 from fspo.console import track
 from fspo.errors import FspoError
-from fspo.llm.rendering import SLOT, rendered_slots
+from fspo.letters import letters, start_of
+from fspo.llm.rendering import filled, rendered_slots
 from fspo.llm.sampling import Sampler
+from fspo.llm.writing import BATCH, Alone, way_of
 
 if TYPE_CHECKING:
     import torch
@@ -83,8 +85,8 @@ class LocalModel:
     def tokens(self, conversation: Conversation) -> list[int]:
         """The conversation as the model reads it, up to where its answer begins.
 
-        The template is rendered around slots, and what goes into them is tokenized on its own with
-        special tokens turned off. Without a chat template it is the contents, line after line.
+        The template is rendered around slots, and what goes into them is tokenized on its own, as
+        letters. Without a chat template it is the contents, line after line.
         Where the template knows no system role, or wants roles to alternate, what is said to the
         system stands before what the user says next, and messages of one role are one.
 
@@ -97,17 +99,10 @@ class LocalModel:
                 raise FspoError(f"role {message['role']!r} is unknown: use {', '.join(_ROLES)}")
         contents = [message["content"] for message in conversation]
         if not self.tokenizer.chat_template:
-            text = "\n\n".join(contents) + "\n\n"
-            return list(self.tokenizer(text, split_special_tokens=True).input_ids)
+            [text] = letters(self.tokenizer, ["\n\n".join(contents) + "\n\n"])
+            return [*start_of(self.tokenizer), *text]
         rendered = rendered_slots(self.tokenizer, [message["role"] for message in conversation])
-        tokens: list[int] = []
-        for place, piece in enumerate(SLOT.split(rendered)):
-            is_content = place % 2 == 1
-            text = contents[int(piece)] if is_content else piece
-            tokens += self.tokenizer(
-                text, add_special_tokens=False, split_special_tokens=is_content
-            ).input_ids
-        return tokens
+        return filled(self.tokenizer, rendered, contents)
 
     def continue_all(
         self,
@@ -162,7 +157,11 @@ class LocalModel:
 
         self._check_window(prompts, 1)
         with torch.inference_mode():
-            logits, _, _ = self._read([prompts])
+            if way_of(self.model) == BATCH:
+                logits, _, _ = self.read([prompts])
+            else:
+                way = way_of(self.model)
+                logits = torch.cat([Alone(self.model, way).read(prompt) for prompt in prompts])
             logps = torch.log_softmax(logits.float(), dim=-1)[:, list(tokens)]
         return cast("list[list[float]]", logps.tolist())
 
@@ -187,11 +186,14 @@ class LocalModel:
         import torch
 
         ends = self._ends()
+        if way_of(self.model) != BATCH:
+            prompts = [prompt for group in groups for prompt in group]
+            return [self._write(prompt, max_new_tokens, sampler, stop) for prompt in prompts]
         written: list[list[int]] = [[] for group in groups for _ in group]
         rows = list(range(len(written)))  # of the batch
         going = set(rows)
         with torch.inference_mode():
-            logits, cache, mask = self._read(groups)
+            logits, cache, mask = self.read(groups)
             for step in range(1, max_new_tokens + 1):
                 tokens = sampler.draw(logits)
                 for row, token in zip(rows, tokens.tolist(), strict=True):
@@ -210,12 +212,34 @@ class LocalModel:
                     tokens, mask = tokens[chosen], mask[chosen]
                     rows = [rows[place] for place in places]
                 mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-                logits = self._forward(tokens[:, None], mask, cache)
+                logits = self.forward(tokens[:, None], mask, cache)
         return written
 
-    def _read(
-        self, groups: Sequence[Sequence[list[int]]]
-    ) -> tuple[torch.Tensor, Any, torch.Tensor]:
+    def _write(
+        self,
+        prompt: list[int],
+        max_new_tokens: int,
+        sampler: Sampler,
+        stop: Callable[[str], bool] | None,
+    ) -> list[int]:
+        """One conversation's answer, read by itself."""
+        import torch
+
+        ends, written = self._ends(), list[int]()
+        with torch.inference_mode():
+            reading = Alone(self.model, way_of(self.model))
+            new = prompt
+            while len(written) < max_new_tokens:
+                token = int(sampler.draw(reading.read(new)))
+                if token in ends:
+                    break
+                new = [token]
+                written += new
+                if stop and stop(self.tokenizer.decode(written)):
+                    break
+        return written
+
+    def read(self, groups: Sequence[Sequence[list[int]]]) -> tuple[torch.Tensor, Any, torch.Tensor]:
         """Reads the prompts: what a group's all begin with once, then the rest of each.
 
         Every row is padded twice on the left, before what its group shares and before the rest.
@@ -240,7 +264,7 @@ class LocalModel:
             mask[row, room - shared : room] = 1
             mask[row, room + width - len(rest) :] = 1
             tokens[row, width - len(rest) :] = torch.tensor(rest)
-        return self._forward(tokens, mask, cache), cache, mask
+        return self.forward(tokens, mask, cache), cache, mask
 
     def _openings(self, groups: Sequence[Sequence[list[int]]]) -> list[list[int]]:
         """What each group's prompts begin with, at least a token less than the shortest one."""
@@ -248,7 +272,9 @@ class LocalModel:
 
         shared = [min(_shared_prefix(group), min(map(len, group)) - 1) for group in groups]
         # A window counts places, and padding inside it would take some.
-        windowed = any(layer.is_sliding for layer in roomy_cache(self.model.config).layers)
+        windowed = any(
+            getattr(layer, "is_sliding", False) for layer in roomy_cache(self.model.config).layers
+        )
         if windowed or not all(shared):
             return [[] for _ in groups]
         return [group[0][:length] for group, length in zip(groups, shared, strict=True)]
@@ -263,10 +289,10 @@ class LocalModel:
         for opening in filter(None, openings):
             caches.append(roomy_cache(self.model.config))
             tokens = torch.tensor([opening], device=self.model.device)
-            self._forward(tokens, torch.ones_like(tokens), caches[-1])
+            self.forward(tokens, torch.ones_like(tokens), caches[-1])
         return joined(self.model.config, caches, repeats)
 
-    def _forward(self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any) -> torch.Tensor:
         """The logits of the next tokens; `mask` says which places hold one, `tokens`' included."""
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
         output = self.model(

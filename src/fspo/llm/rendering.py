@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from fspo.errors import FspoError, first_line
+from fspo.letters import letters
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -50,6 +51,11 @@ def rendered(
         ) from error
 
 
+def slot(number: int) -> str:
+    """Returns what stands in a template for a text, by the text's number."""
+    return f"\ue000{number}\ue001"
+
+
 def rendered_slots(tokenizer: PreTrainedTokenizerBase, roles: Sequence[str]) -> str:
     """Returns the template around a slot (see `SLOT`) for each message, the answer to follow.
 
@@ -64,8 +70,8 @@ def rendered_slots(tokenizer: PreTrainedTokenizerBase, roles: Sequence[str]) -> 
     Raises:
         FspoError: if the template takes no such form, or does not come to an end.
     """
-    said = [(role, f"\ue000{number}\ue001") for number, role in enumerate(roles)]
-    as_user = [("user" if role == "system" else role, slot) for role, slot in said]
+    said = [(role, slot(number)) for number, role in enumerate(roles)]
+    as_user = [("user" if role == "system" else role, place) for role, place in said]
     fault: _NotTakenError | None = None
     for form in (said, _merged(said), _merged(as_user)):
         messages = [{"role": role, "content": content} for role, content in form]
@@ -77,6 +83,26 @@ def rendered_slots(tokenizer: PreTrainedTokenizerBase, roles: Sequence[str]) -> 
         if {int(number) for number in SLOT.findall(text)} == set(range(len(roles))):
             return text
     raise fault or _NotTakenError(tokenizer, roles, "it leaves a message out")
+
+
+def filled(tokenizer: PreTrainedTokenizerBase, template: str, contents: Sequence[str]) -> list[int]:
+    """Returns the token ids of a template around slots, with texts in them, read as letters.
+
+    Args:
+        tokenizer: finds its markers in the template, and nowhere else.
+        template: with a `slot` for each text.
+        contents: the texts, by their numbers.
+    """
+    read = letters(tokenizer, contents)
+    tokens: list[int] = []
+    for place, piece in enumerate(SLOT.split(template)):
+        if place % 2:
+            tokens += read[int(piece)]
+        else:
+            tokens += tokenizer(
+                piece, add_special_tokens=False, split_special_tokens=False
+            ).input_ids
+    return tokens
 
 
 class _NotTakenError(FspoError):
