@@ -3,8 +3,12 @@ PYTHON ?= python3
 OUT ?= demo
 SEED ?= 0
 BIN := .venv/bin
+# Threads gain small models nothing, so each core has a test of its own. Files go round as they
+# stand: ordered by their number of tests, the longest ones would come last.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
+	--dist loadfile --no-loadscope-reorder
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test test-fast system lint docs bench clean
 
 install: .venv/installed
 
@@ -18,17 +22,29 @@ install: .venv/installed
 demo: install
 	$(BIN)/fspo demo --out $(OUT) --seed $(SEED)
 
-# Threads gain small models nothing, so each core has a test of its own. Files go round as they stand:
-# ordered by their number of tests, as they would be otherwise, the longest ones would come last.
-test: lint
+# Everything. Only this installs system packages, by way of `system`.
+test: lint system
+	$(PYTEST)
+
+# Without root: slow tests, which run the embedded model end to end, are left out, and tests whose
+# system package is missing skip themselves.
+test-fast: install
+	$(PYTEST) -m 'not slow'
+
+# Chromium and PostgreSQL; as root, or with sudo.
+system:
 	tests/system.sh
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
-		--no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint docker/*.Dockerfile
+
+# The site, in site/; a broken link or a page that is not in the navigation is an error.
+docs: install
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/mkdocs build --strict
 
 # Beside TRL, which only this target installs.
 bench: install
@@ -36,4 +52,4 @@ bench: install
 	$(BIN)/python benchmarks/training.py
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis site

@@ -3,7 +3,7 @@
 Prints JSON: for each method, shape of data and number of users, the share of simulated data sets
 whose interval holds the true mean, and the intervals' median width.
 
-    python benchmarks/coverage.py > benchmarks/results/coverage.json
+    python benchmarks/coverage.py > coverage.json
 """
 
 from __future__ import annotations

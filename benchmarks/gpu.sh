@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # On one CUDA GPU, in under 8 minutes: that packed trees are exact, then speed and memory beside TRL.
 #
-#   benchmarks/gpu.sh [OUT]      results as JSON and plots in OUT (default: benchmarks/results/gpu)
+#   benchmarks/gpu.sh [OUT]      results as JSON and plots in OUT (default: runs/gpu)
 #   benchmarks/gpu.sh --pack     what the above installs, but for torch, into benchmarks/carried/:
 #                                run it here where the machine with the GPU reaches no package index
 #
@@ -22,7 +22,7 @@ if [ "${1:-}" = --pack ]; then
 fi
 
 command -v nvidia-smi > /dev/null || { echo "gpu.sh: this machine has no CUDA GPU" >&2; exit 2; }
-out=${1:-benchmarks/results/gpu}
+out=${1:-runs/gpu}
 mkdir -p "$out"
 if [ -d "$carried" ]; then
     export PIP_NO_INDEX=1 PIP_FIND_LINKS=$carried

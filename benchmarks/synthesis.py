@@ -1,6 +1,6 @@
 """What the preference engine itself costs, and how well it keeps a server busy.
 
-    python benchmarks/synthesis.py [--json benchmarks/results/NAME.json]
+    python benchmarks/synthesis.py [--json FILE]
 
 `own`: everything but the models: 100,000 and a million labeled preferences, two label calls each,
 by a stand-in that answers at once in the same process; replies are stored in SQLite as in any run.

@@ -359,6 +359,23 @@ def rank(
     show(ranked, as_json, "\n".join(lines))
 
 
+@app.command()
+def recipes(
+    name: Annotated[Text, typer.Argument(help="Print this recipe, to change a copy of it.")] = None,
+    path: Annotated[bool, typer.Option("--path", help="Print where it is, instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the recipes that come with fspo, or print one."""
+    from fspo.recipe_list import find_recipe, list_recipes, render
+
+    if name is None:
+        listed = list_recipes()
+        show(listed, as_json, render(listed))
+        return
+    file = find_recipe(name)
+    print(file if path else file.read_text(encoding="utf-8"), end="\n" if path else "")
+
+
 app.command()(assistant.serve)
 app.command()(assistant.chat)
 app.add_typer(assistant.keys_app, name="keys")

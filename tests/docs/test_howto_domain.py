@@ -11,7 +11,7 @@ import pytest
 
 from fspo.preferences.reading import load_preferences
 
-HOWTO = Path(__file__).parents[2] / "docs" / "howto-domain.md"
+HOWTO = Path(__file__).parents[2] / "docs" / "how-to" / "domain.md"
 FILE = re.compile(r"^`([\w./]+)`[^\n]*\n```\w+\n(.*?)^```$", re.M | re.S)
 COMMAND = re.compile(r"^    fspo (.*)$", re.M)
 

@@ -45,7 +45,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (here / "src" / "fspo" / "learning").unlink()
     linked(here / "src" / "fspo" / "learning", SOURCE / "learning", "objectives.py")
 
-    howto = (DOCS / "howto-method.md").read_text(encoding="utf-8")
+    howto = (DOCS / "how-to/method.md").read_text(encoding="utf-8")
     files = dict(FILE.findall(howto))
     parts = [f"src/fspo/methods/recent/{part}.py" for part in ("__init__", "method", "train")]
     assert sorted(files) == ["recent.yaml", *parts]
@@ -57,7 +57,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = with_line(table, "    for name in (", line)
     (here / "src" / "fspo" / "methods" / "table.py").write_text(table, encoding="utf-8")
 
-    howto = (DOCS / "howto-objective.md").read_text(encoding="utf-8")
+    howto = (DOCS / "how-to/objective.md").read_text(encoding="utf-8")
     [function] = re.findall(r"```python\n(.*?)```", howto, re.S)
     [line] = LINE.findall(howto)
     text = (SOURCE / "learning" / "objectives.py").read_text(encoding="utf-8")

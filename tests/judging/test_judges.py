@@ -327,7 +327,7 @@ def test_a_second_evaluation_asks_nothing(tmp_path):
 
 
 def test_the_judges_of_the_documentation_are_valid(tmp_path):
-    docs = Path(__file__).parents[2] / "docs" / "judges.md"
+    docs = Path(__file__).parents[2] / "docs" / "how-to" / "judges.md"
     blocks = re.findall(r"```yaml\n(.*?)```", docs.read_text("utf-8"), re.S)
     for block in blocks:
         (tmp_path / "judge.yaml").write_text(block)

@@ -18,7 +18,7 @@ from accelerate.utils import DistributedType
 
 from fspo.cli import main
 
-RECIPES = Path(__file__).parents[2] / "recipes" / "launch"
+RECIPES = Path(__file__).parents[2] / "src" / "fspo" / "recipes" / "launch"
 # What `accelerate.utils.launch` calls the settings whose names it changes.
 RENAMED = {
     "FSDP_TRANSFORMER_LAYER_CLS_TO_WRAP": "FSDP_TRANSFORMER_CLS_TO_WRAP",

@@ -119,7 +119,7 @@ def test_consistency_is_a_correlation_or_nothing(outcomes):
 
 
 def test_the_papers_p_value():
-    """68.2% of 50 people's 11 answers would be far less probable than 5.65e-9; see docs/study.md.
+    """68.2% of 50 people's 11 answers would be far less probable than 5.65e-9, see the docs.
 
     That p-value is what 68.2% gives for 245 answers, to its order, or 314 of 500 exactly.
     """

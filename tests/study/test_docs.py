@@ -1,4 +1,4 @@
-"""docs/study.md says what the program does."""
+"""docs/how-to/study.md says what the program does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fspo.study.commands import study_app
 from fspo.study.power import people_needed, report
 from fspo.web.database import Base
 
-DOCS = (Path(__file__).parents[2] / "docs/study.md").read_text("utf-8")
+DOCS = (Path(__file__).parents[2] / "docs/how-to/study.md").read_text("utf-8")
 
 
 def test_every_command_and_every_table_is_told_of():
