@@ -3,8 +3,8 @@
     preferences -> llm, domains -> judging -> synthesis
     preferences -> learning -> methods -> evaluation -> assistant, study -> commands
 
-Modules outside of rooms are either commands, which import any room, or common ground, which
-imports none.
+Modules outside of rooms are either commands and the public face, which import any room, or common
+ground, which imports none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import fspo
 
 SOURCES = Path(fspo.__file__).parent
 COMMON, COMMANDS = "common ground", "commands"
-IN_COMMANDS = {"__init__", "__main__", "cli", "demo", "paper", "paper_table"}
+IN_COMMANDS = {
+    "__init__", "__main__", "cli", "demo", "paper", "paper_table", "personal_policy", "runs"
+}  # fmt: skip
 
 EVALUATION = {"preferences", "llm", "domains", "judging", "learning", "methods"}
 # room -> the rooms to its left, beside the common ground

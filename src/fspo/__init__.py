@@ -13,31 +13,41 @@ if TYPE_CHECKING:
     from fspo.learning.scoring import completion_logps
     from fspo.learning.tree import EpisodeTree
     from fspo.models import load_model
+    from fspo.personal_policy import PersonalPolicy, load_policy
     from fspo.preferences.reading import load_preferences
     from fspo.preferences.records import Episode, Preference, Preferences, User
+    from fspo.runs import evaluate, train
 
 _HOME = {
     "Episode": "fspo.preferences.records",
     "EpisodeTree": "fspo.learning.tree",
     "FspoError": "fspo.errors",
+    "PersonalPolicy": "fspo.personal_policy",
     "Preference": "fspo.preferences.records",
     "Preferences": "fspo.preferences.records",
     "User": "fspo.preferences.records",
     "completion_logps": "fspo.learning.scoring",
+    "evaluate": "fspo.runs",
     "load_model": "fspo.models",
+    "load_policy": "fspo.personal_policy",
     "load_preferences": "fspo.preferences.reading",
+    "train": "fspo.runs",
 }
 
 __all__ = [
     "Episode",
     "EpisodeTree",
     "FspoError",
+    "PersonalPolicy",
     "Preference",
     "Preferences",
     "User",
     "completion_logps",
+    "evaluate",
     "load_model",
+    "load_policy",
     "load_preferences",
+    "train",
 ]
 
 

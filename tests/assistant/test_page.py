@@ -175,12 +175,13 @@ def test_two_people_who_choose_differently_get_different_answers(
     browser: Browser, tmp_path: Path
 ) -> None:
     """The policy that comes with fspo, on the embedded model: nothing here is pretended."""
-    from fspo.assistant.local import OURS, LocalBackend
+    from fspo.assistant.local import LocalBackend
+    from fspo.bundled import BUNDLED
 
     database = open_database(str(tmp_path / "a.db"))
     keys = {likes: add_key(database, str(likes), user="u") for likes in (True, False)}
-    backend = LocalBackend(OURS.name)
-    pairs = [pair for _, pair in load_preferences(OURS / "pairs.jsonl")]
+    backend = LocalBackend(BUNDLED.name)
+    pairs = [pair for _, pair in load_preferences(BUNDLED / "pairs.jsonl")]
     sampling = Sampling(max_tokens=60, temperature=0)
     answers = {}
     with running(create_app(backend, database, pairs, sampling)) as address:

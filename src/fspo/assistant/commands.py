@@ -161,9 +161,10 @@ def _backend(
     policy: str | None, server: str | None, server_model: str | None, salt: bool, cache_mb: int
 ) -> Backend:
     if server is None:
-        from fspo.assistant.local import OURS, LocalBackend
+        from fspo.assistant.local import LocalBackend
+        from fspo.bundled import BUNDLED
 
-        return LocalBackend(policy or OURS.name, cache_mb * 10**6)
+        return LocalBackend(policy or BUNDLED.name, cache_mb * 10**6)
     if policy is not None or server_model is None:
         raise FspoError("--server: give --server-model with it, and no --policy")
     import os
@@ -184,9 +185,9 @@ def _pairs(path: Path | None, by_default: bool) -> list[Preference]:
     if path is None:
         if not by_default:
             return []
-        from fspo.assistant.local import OURS
+        from fspo.bundled import BUNDLED
 
-        path = OURS / "pairs.jsonl"
+        path = BUNDLED / "pairs.jsonl"
     from fspo.preferences.reading import load_preferences
 
     return [preference for _, preference in load_preferences(path)]

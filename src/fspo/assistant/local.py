@@ -21,6 +21,7 @@ from fspo.assistant.backend import Abilities, Messages, Person, Reply, Sampling
 from fspo.assistant.conversation import as_question, check_messages
 from fspo.assistant.prefixes import Prefixes, common
 from fspo.assistant.turns import BetweenAnswers, Turns
+from fspo.bundled import policy_folder
 from fspo.errors import FspoError
 from fspo.preferences.records import Preference
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from fspo.learning.growing import Tokens
     from fspo.learning.policy import Policy
 
-OURS = Path(__file__).parents[1] / "policies" / "fspo-reviews"  # comes with fspo
 SHOTS = 8  # that a model reads which was not trained to read any number of them
 CACHE = 2**30  # bytes
 
@@ -58,7 +58,7 @@ class LocalBackend:
         from fspo.learning.templates import CHAIN
         from fspo.models import load_model
 
-        place = OURS if name == OURS.name and not Path(name).exists() else Path(name)
+        place = policy_folder(name)
         self._is_policy = (place / SETTINGS).is_file()
         if self._is_policy:
             check_kind(name, read_settings(place))

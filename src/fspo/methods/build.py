@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fspo.bundled import policy_folder
 from fspo.errors import FspoError
 from fspo.learning.policy import read_settings
 from fspo.methods.baselines import BASELINES
@@ -46,11 +47,12 @@ def trained(policies: Sequence[str | Path]) -> list[Trained]:
     """
     found = []
     for text in map(str, policies):
-        name, folder = _name_and_folder(text)
+        name, place = _name_and_folder(text)
+        folder = policy_folder(place)
         settings = read_settings(folder)
-        base_in(settings, Path(folder))  # which is missed before anything is asked
+        base_in(settings, folder)  # which is missed before anything is asked
         label = method_of(settings).label(settings)
-        found.append(Trained(name.strip() or label, Path(folder), settings))
+        found.append(Trained(name.strip() or label, folder, settings))
     names = [policy.name for policy in found]
     found = [
         p._replace(name=f"{p.name} ({p.folder.name})") if names.count(p.name) > 1 else p
