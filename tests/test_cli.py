@@ -6,9 +6,14 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from fspo.cli import app
 
 ROW = {"user_id": "ann", "prompt": "q", "chosen": "yes", "rejected": "no"}
 
@@ -35,6 +40,29 @@ def test_help_and_import_stay_light() -> None:
     since = time.monotonic()
     assert "synthesize" in fspo("--help").stdout
     assert time.monotonic() - since < 10
+
+
+def leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    children = getattr(command, "commands", None)
+    if children is None:
+        yield path, command
+        return
+    for name, child in children.items():
+        yield from leaves(child, f"{path} {name}")
+
+
+def test_every_command_and_option_has_a_help_text() -> None:
+    commands = dict(leaves(typer.main.get_command(app), "fspo"))
+    assert len(commands) > 20
+    for path, command in commands.items():
+        texts = {path: command.help} | {
+            f"{path} {option.name}": option.help
+            for option in command.params
+            if not getattr(option, "hidden", False)
+        }
+        for name, text in texts.items():
+            assert text, name
+            assert text[0].isupper(), f"{name}: {text}"
 
 
 def test_data_check_prints_a_table_or_json(data: Path) -> None:

@@ -72,16 +72,16 @@ app = typer.Typer(
 )
 
 HoldoutUsers = Annotated[
-    float | None, typer.Option(help="A share of users that training does not see.")
+    float | None, typer.Option(help="Share of users kept out of training, from 0 to 1.")
 ]
 HoldoutPrompts = Annotated[
-    float | None, typer.Option(help="A share of prompts that training does not see.")
+    float | None, typer.Option(help="Share of prompts kept out of training, from 0 to 1.")
 ]
 DropTies = Annotated[
-    bool | None, typer.Option("--drop-ties", help="Leave out rows with two equal responses.")
+    bool | None, typer.Option("--drop-ties", help="Skip rows whose two responses are equal.")
 ]
 Mirroring = Annotated[
-    bool, typer.Option("--mirrored", help="Ask the policy with every choice turned round, too.")
+    bool, typer.Option("--mirrored", help="Also ask with every shot's two responses swapped.")
 ]
 Text = str | None
 
@@ -110,7 +110,9 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print it."
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for data, adapter, results and report.")],
-    recipe: Annotated[Path | None, typer.Option(help="Another recipe than the demo's.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A recipe (YAML) to run instead of the demo's.")
+    ] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -129,19 +131,34 @@ def demo(
 def synthesize(
     domain: Annotated[str, typer.Argument(help="A domain's name, or a folder with a domain.yaml.")],
     out: Annotated[Path, typer.Option(help="Folder for the preference dataset.")],
-    recipe: Annotated[Path | None, typer.Option(help="How it is made (YAML).")] = None,
-    model: Annotated[Text, typer.Option(help="Who writes, where there is no recipe.")] = None,
-    titles: Annotated[int | None, typer.Option(help="Reviews: of so many titles.")] = None,
-    labeller: Annotated[Text, typer.Option(help="measured, or a model's name.")] = None,
-    questions: int | None = None,
-    users: int | None = None,
-    preferences_per_user: int | None = None,
-    budget: Annotated[float | None, typer.Option(help="The most money to spend.")] = None,
-    preview: Annotated[
-        int | None, typer.Option(help="Show so many requests, ask none.", min=0)
+    recipe: Annotated[
+        Path | None, typer.Option(help="A recipe: a YAML file, or a name from `fspo recipes`.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="local, or ray: on a Ray cluster.")] = "local",
-    workers: Annotated[int, typer.Option(help="Of the Ray cluster.", min=1)] = 2,
+    model: Annotated[
+        Text, typer.Option(help="The language model that writes, if no recipe is given.")
+    ] = None,
+    titles: Annotated[
+        int | None, typer.Option(help="Reviews only: how many titles to review.")
+    ] = None,
+    labeller: Annotated[
+        Text, typer.Option(help="Who decides preferences: measured, or a model's name.")
+    ] = None,
+    questions: Annotated[int | None, typer.Option(help="How many questions to ask.")] = None,
+    users: Annotated[int | None, typer.Option(help="How many users to make.")] = None,
+    preferences_per_user: Annotated[
+        int | None, typer.Option(help="How many preferences each user gets.")
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="The most money to spend on paid models, in their currency."),
+    ] = None,
+    preview: Annotated[
+        int | None, typer.Option(help="Only show this many requests; ask no model.", min=0)
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="Where models run: local, or ray for a Ray cluster.")
+    ] = "local",
+    workers: Annotated[int, typer.Option(help="With --engine ray: how many workers.", min=1)] = 2,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -188,26 +205,40 @@ def synthesize(
 
 @app.command()
 def train(
-    recipe: Annotated[Path | None, typer.Argument(help="A recipe (YAML).")] = None,
-    data: Text = None,
-    out: Text = None,
-    model: Text = None,
-    adapter: Text = None,
-    objective: Annotated[Text, typer.Option(help="ipo, dpo or sft (Pref-FT).")] = None,
-    template: Annotated[Text, typer.Option(help="chain or paper.")] = None,
-    logps: Annotated[Text, typer.Option(help="sum or mean.")] = None,
-    beta: float | None = None,
-    shots: int | None = None,
-    episodes: int | None = None,
-    learning_rate: float | None = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(help="A recipe: a YAML file, or a name from `fspo recipes`.")
+    ] = None,
+    data: Annotated[Text, typer.Option(help="The preference dataset to learn from.")] = None,
+    out: Annotated[Text, typer.Option(help="Folder for the trained policy.")] = None,
+    model: Annotated[Text, typer.Option(help="Base model: a folder or a hub id.")] = None,
+    adapter: Annotated[Text, typer.Option(help="A LoRA adapter to start from.")] = None,
+    objective: Annotated[Text, typer.Option(help="Loss: ipo, dpo or sft (Pref-FT).")] = None,
+    template: Annotated[
+        Text, typer.Option(help="How an episode is written: chain or paper.")
+    ] = None,
+    logps: Annotated[
+        Text, typer.Option(help="Log-probs of a response: sum or mean over its tokens.")
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="How strongly the policy is tied to the reference.")
+    ] = None,
+    shots: Annotated[int | None, typer.Option(help="Preferences shown in an episode.")] = None,
+    episodes: Annotated[int | None, typer.Option(help="How many episodes to train on.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The optimizer's step size.")] = None,
     holdout_users: HoldoutUsers = None,
     holdout_prompts: HoldoutPrompts = None,
     drop_ties: DropTies = None,
-    seed: int | None = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from a checkpoint.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will take.")] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="Random seed: the same seed gives the same result.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only estimate time and memory; train nothing.")
+    ] = False,
     tflops: Annotated[
-        float | None, typer.Option(help="Dry run: TFLOP/s to reckon with.", min=1e-6)
+        float | None, typer.Option(help="With --dry-run: the machine's speed in TFLOP/s.", min=1e-6)
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -233,28 +264,37 @@ def train(
 @app.command()
 def evaluate(
     data: Annotated[str, typer.Option(help="A preference dataset: folder, file or hub id.")],
-    policy: Annotated[list[str], typer.Option(help="What `fspo train` wrote, or NAME=FOLDER.")],
+    policy: Annotated[
+        list[str], typer.Option(help="A policy's folder, or NAME=FOLDER to name it in reports.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for results.json and the answers.")],
-    recipe: Annotated[Path | None, typer.Option(help="What is measured (YAML).")] = None,
-    judge: Annotated[Text, typer.Option(help="The domain whose measures judge, or none.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe (YAML) of what to measure.")] = None,
+    judge: Annotated[
+        Text, typer.Option(help="A domain's name, a judge's YAML file, or none.")
+    ] = None,
     holdout_users: HoldoutUsers = None,
     holdout_prompts: HoldoutPrompts = None,
     drop_ties: DropTies = None,
     method: Annotated[
-        list[str] | None, typer.Option(help='Further methods: "LoRA per user", "best of 4".')
+        list[str] | None,
+        typer.Option(help='Compare with this method, too: "LoRA per user", "best of 4".'),
     ] = None,
     baseline: Annotated[
-        list[str] | None, typer.Option(help="A simple predictor beside, such as majority.")
+        list[str] | None, typer.Option(help="Compare with a simple predictor, such as majority.")
     ] = None,
     mirrored: Mirroring = False,
     stacked: Annotated[
-        bool, typer.Option("--stacked", help="The baselines together, too, and with each policy.")
+        bool,
+        typer.Option("--stacked", help="Also combine the baselines, alone and with each policy."),
     ] = False,
     trust_domain: Annotated[
-        bool, typer.Option("--trust-domain", help="Run the Python of a judge file's domain.")
+        bool,
+        typer.Option(
+            "--trust-domain", help="Allow the judge file's domain to run its Python code."
+        ),
     ] = False,
-    shots: int | None = None,
-    users: int | None = None,
+    shots: Annotated[int | None, typer.Option(help="Preferences shown of each user.")] = None,
+    users: Annotated[int | None, typer.Option(help="Evaluate this many users at most.")] = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -277,11 +317,15 @@ def evaluate(
 @app.command()
 def audit(
     data: Annotated[str, typer.Option(help="A preference dataset: folder, file or hub id.")],
-    policy: Annotated[list[str], typer.Option(help="What `fspo train` wrote, or NAME=FOLDER.")],
+    policy: Annotated[
+        list[str], typer.Option(help="A policy's folder, or NAME=FOLDER to name it in reports.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for audit.json and the answers.")],
-    judge: Annotated[Text, typer.Option(help="A judge's YAML; its model reads answers.")] = None,
-    shots: int | None = None,
-    users: int = 8,
+    judge: Annotated[
+        Text, typer.Option(help="A judge's YAML file: its model checks the answers.")
+    ] = None,
+    shots: Annotated[int | None, typer.Option(help="Preferences shown of each user.")] = None,
+    users: Annotated[int, typer.Option(help="Ask on behalf of this many users at most.")] = 8,
     seed: Seed = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -299,10 +343,14 @@ def audit(
 
 @app.command()
 def paper(
-    table: Annotated[str, typer.Argument(help="reviews, elix or roleplay; or a recipe's path.")],
+    table: Annotated[
+        str, typer.Argument(help="Which table: reviews, elix, roleplay, or a recipe (YAML).")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for data, policies, results and the table.")],
-    seed: Annotated[int, typer.Option(help="The first seed.", min=0, max=LARGEST_SEED)] = 0,
-    seeds: Annotated[int, typer.Option(help="How many: each has its own users.", min=1)] = 1,
+    seed: Annotated[
+        int, typer.Option(help="Random seed of the first run.", min=0, max=LARGEST_SEED)
+    ] = 0,
+    seeds: Annotated[int, typer.Option(help="How many runs; each has its own users.", min=1)] = 1,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -331,12 +379,21 @@ def report(
 
 @app.command()
 def rank(
-    preferences: Annotated[Path, typer.Option(help="The user's preferences: a file or folder.")],
-    prompt: Annotated[str, typer.Option(help="What was asked.")],
-    answer: Annotated[list[str], typer.Option(help="A candidate; give two or more.")],
-    policy: Annotated[str, typer.Option(help="What `fspo train` wrote, or NAME=FOLDER.")],
-    user: Annotated[Text, typer.Option(help="Whose preferences, where there are several.")] = None,
-    shots: Annotated[int | None, typer.Option(help="How many preferences to read.", min=0)] = None,
+    preferences: Annotated[Path, typer.Option(help="Preferences of the user: a file or folder.")],
+    prompt: Annotated[str, typer.Option(help="The prompt that the candidates answer.")],
+    answer: Annotated[
+        list[str], typer.Option(help="A candidate answer; give this option twice or more.")
+    ],
+    policy: Annotated[
+        str, typer.Option(help="A policy's folder, or NAME=FOLDER to name it in reports.")
+    ],
+    user: Annotated[
+        Text, typer.Option(help="The user's id, if the file has several users.")
+    ] = None,
+    shots: Annotated[
+        int | None,
+        typer.Option(help="How many of the user's preferences to show the policy.", min=0),
+    ] = None,
     mirrored: Mirroring = False,
     quiet: Quiet = False,
     as_json: AsJson = False,

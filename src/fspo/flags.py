@@ -14,9 +14,10 @@ from fspo.home import arguments_in_home
 
 LARGEST_SEED = 2**32 - 1  # that every library takes which draws numbers from it
 Seed = Annotated[
-    int, typer.Option(help="Everything random depends on it.", min=0, max=LARGEST_SEED)
+    int,
+    typer.Option(help="Random seed: the same seed gives the same result.", min=0, max=LARGEST_SEED),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 

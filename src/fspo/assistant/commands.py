@@ -20,25 +20,32 @@ keys_app = typer.Typer(help="Keys to the assistant's interface.", no_args_is_hel
 DATABASE = "fspo-assistant.db"
 _REVIEW = 64  # tokens: a model of its size does not know when to end
 
-Where = Annotated[str, typer.Option(help="A file (SQLite), or postgresql://user:password@host/x.")]
+Where = Annotated[
+    str, typer.Option(help="Database: a SQLite file, or postgresql://user@host/name.")
+]
 Policy = Annotated[
     str | None,
-    typer.Option(help="The folder that `fspo train` wrote, or a name. [default: fspo-reviews]"),
+    typer.Option(help="A policy's folder, or a model. [default: fspo-reviews]"),
 ]
-Server = Annotated[str | None, typer.Option(help="Instead: an OpenAI-compatible server's /v1.")]
-ServerModel = Annotated[str | None, typer.Option(help="The server's name for the model.")]
-Salt = Annotated[bool, typer.Option("--salt", help="Salt the server's cache per user (vLLM).")]
+Server = Annotated[
+    str | None, typer.Option(help="Use this OpenAI-compatible server (its /v1 URL) instead.")
+]
+ServerModel = Annotated[str | None, typer.Option(help="With --server: the model's name there.")]
+Salt = Annotated[
+    bool, typer.Option("--salt", help="With --server: separate prefix caches per user (vLLM).")
+]
 PairsFrom = Annotated[
-    Path | None, typer.Option("--pairs", help="A preference dataset whose pairs can be asked.")
+    Path | None,
+    typer.Option("--pairs", help="A preference dataset whose pairs people can choose between."),
 ]
-CacheMb = Annotated[int, typer.Option(help="Memory for users' prefixes, in MB.", min=0)]
+CacheMb = Annotated[
+    int, typer.Option(help="Memory for what was computed of users' choices, in MB.", min=0)
+]
 MaxTokens = Annotated[
     int | None,
-    typer.Option(
-        help="Of an answer, unless a request says. [default: 256; of fspo-reviews 64]", min=1
-    ),
+    typer.Option(help="Longest answer in tokens. [default: 256; of fspo-reviews 64]", min=1),
 ]
-User = Annotated[str, typer.Option(help="Whose profile.")]
+User = Annotated[str, typer.Option(help="The user whose profile is used.")]
 
 
 def serve(
@@ -48,15 +55,19 @@ def serve(
     salt: Salt = False,
     pairs: PairsFrom = None,
     database: Where = DATABASE,
-    host: Annotated[str, typer.Option(help="Another than this machine needs keys.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
-    certificate: Annotated[Path | None, typer.Option(help="For TLS: a PEM file.")] = None,
-    key: Annotated[Path | None, typer.Option(help="The certificate's private key.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's needs keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
+    certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
+    key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
     behind_proxy: Annotated[
-        bool, typer.Option("--behind-proxy", help="Believe a proxy on this machine.")
+        bool, typer.Option("--behind-proxy", help="Trust the headers of a proxy on this machine.")
     ] = False,
     max_tokens: MaxTokens = None,
-    requests_a_minute: Annotated[int, typer.Option(help="Of one address.", min=1)] = 600,
+    requests_a_minute: Annotated[
+        int, typer.Option(help="Most requests a minute from one address.", min=1)
+    ] = 600,
     cache_mb: CacheMb = 1024,
 ) -> None:
     """Serve the assistant: a page for people, and an OpenAI-compatible interface for programs."""
@@ -113,11 +124,13 @@ def chat(
 
 @keys_app.command("add")
 def add(
-    name: Annotated[str, typer.Argument(help="What to call it.")],
-    account: Annotated[str, typer.Option(help="Whose profiles; by default its own.")] = "",
-    user: Annotated[str | None, typer.Option(help="The only user that it speaks for.")] = None,
+    name: Annotated[str, typer.Argument(help="The key's name.")],
+    account: Annotated[
+        str, typer.Option(help="Account whose profiles it opens; default: its own.")
+    ] = "",
+    user: Annotated[str | None, typer.Option(help="Only let it act for this user.")] = None,
     scope: Annotated[
-        list[str] | None, typer.Option(help="chat, preferences, rank or profile; all by default.")
+        list[str] | None, typer.Option(help="Allow only this: chat, preferences, rank or profile.")
     ] = None,
     database: Where = DATABASE,
 ) -> None:
@@ -138,7 +151,9 @@ def list_(database: Where = DATABASE) -> None:
 
 
 @keys_app.command("revoke")
-def revoke(name: str, database: Where = DATABASE) -> None:
+def revoke(
+    name: Annotated[str, typer.Argument(help="The key's name.")], database: Where = DATABASE
+) -> None:
     """Make a key worthless, at once."""
     opened = _open(database)
     from fspo.assistant.keys import revoke_key

@@ -13,7 +13,9 @@ data_app = typer.Typer(help="Look at preference data.", no_args_is_help=True)
 
 
 def import_(
-    layout: Annotated[str, typer.Argument(help="Which released layout; a wrong one lists them.")],
+    layout: Annotated[
+        str, typer.Argument(help="The layout of the released data; a wrong name lists them.")
+    ],
     source: Annotated[Path, typer.Argument(help="The released file or folder.")],
     out: Annotated[Path, typer.Option(help="Folder for the preference dataset.")],
     quiet: Quiet = False,
@@ -30,8 +32,8 @@ def import_(
 
 def push(
     folder: Annotated[Path, typer.Argument(help="A preference dataset.")],
-    name: Annotated[str, typer.Argument(help="owner/name on the Hugging Face hub.")],
-    public: Annotated[bool, typer.Option("--public", help="For everybody to see.")] = False,
+    name: Annotated[str, typer.Argument(help="Its name on the Hugging Face hub: owner/name.")],
+    public: Annotated[bool, typer.Option("--public", help="Make it public.")] = False,
 ) -> None:
     """Upload a dataset with its card to the Hugging Face hub: private, unless you say otherwise."""
     from fspo.preferences.pushing import push as run

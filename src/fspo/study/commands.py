@@ -25,7 +25,9 @@ study_app = typer.Typer(
 File = Annotated[Path, typer.Argument(help="The study's YAML file.")]
 Where = Annotated[
     str | None,
-    typer.Option("--database", help="A path or a PostgreSQL URL; default: beside the file."),
+    typer.Option(
+        "--database", help="Database: a SQLite file or a PostgreSQL URL. [default: next to FILE]"
+    ),
 ]
 
 
@@ -43,8 +45,10 @@ def new(file: Annotated[Path, typer.Argument(help="Where to write it.")]) -> Non
 @study_app.command()
 def preview(
     file: File,
-    language: Annotated[str | None, typer.Option(help="Default: the first one.")] = None,
-    participant: Annotated[int, typer.Option(help="Number of the participant.", min=0)] = 0,
+    language: Annotated[
+        str | None, typer.Option(help="The study's language to show. [default: its first]")
+    ] = None,
+    participant: Annotated[int, typer.Option(help="Which participant, by number.", min=0)] = 0,
 ) -> None:
     """Walk through what one participant would read."""
     from fspo.study.preview import preview as pages
@@ -62,13 +66,19 @@ def preview(
 def serve(
     file: File,
     database: Where = None,
-    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Its port.")] = 8001,
-    certificate: Annotated[str | None, typer.Option(help="PEM file, for TLS.")] = None,
-    key: Annotated[str | None, typer.Option(help="Its private key.")] = None,
-    behind_proxy: Annotated[bool, typer.Option(help="Believe a proxy on this machine.")] = False,
-    at_once: Annotated[int, typer.Option(help="Answers written at the same time.", min=1)] = 1,
-    requests_a_minute: Annotated[int, typer.Option(help="Of one address.", min=1)] = 600,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8001,
+    certificate: Annotated[str | None, typer.Option(help="TLS certificate (PEM).")] = None,
+    key: Annotated[str | None, typer.Option(help="The certificate's private key (PEM).")] = None,
+    behind_proxy: Annotated[
+        bool, typer.Option(help="Trust the headers of a proxy on this machine.")
+    ] = False,
+    at_once: Annotated[
+        int, typer.Option(help="How many answers to write at the same time.", min=1)
+    ] = 1,
+    requests_a_minute: Annotated[
+        int, typer.Option(help="Most requests a minute from one address.", min=1)
+    ] = 600,
 ) -> None:
     """Serve the study to participants, and its pages to the researcher."""
     from fspo.study.app import create_app
@@ -94,11 +104,15 @@ def serve(
 def simulate(
     file: File,
     rate: Annotated[
-        list[float] | None, typer.Option(help="How often ours wins; one for each comparison.")
+        list[float] | None, typer.Option(help="True win rate to simulate, for each comparison.")
     ] = None,
-    participants: Annotated[int, typer.Option(help="How many take part.", min=1)] = 50,
-    seed: Annotated[int, typer.Option(help="Of their choices.", min=0, max=LARGEST_SEED)] = 0,
-    database: Annotated[str | None, typer.Option(help="An empty one; default: none kept.")] = None,
+    participants: Annotated[int, typer.Option(help="How many synthetic participants.", min=1)] = 50,
+    seed: Annotated[
+        int, typer.Option(help="Random seed of their choices.", min=0, max=LARGEST_SEED)
+    ] = 0,
+    database: Annotated[
+        str | None, typer.Option(help="An empty database to fill. [default: a temporary one]")
+    ] = None,
 ) -> None:
     """Run the study with synthetic participants over HTTP, and compare every row."""
     import tempfile
@@ -137,7 +151,7 @@ def export(
     database: Where = None,
     recruitment: Annotated[
         Path | None,
-        typer.Option(help="Also write who participants are to a platform, into this CSV file."),
+        typer.Option(help="Also write participants' platform ids to this CSV file."),
     ] = None,
 ) -> None:
     """Write tables as parquet and CSV, a codebook, and a preference dataset to train on."""
@@ -156,12 +170,22 @@ def export(
 
 @study_app.command()
 def power(
-    rate: Annotated[float, typer.Option(help="The win rate to find, such as 0.6.")] = 0.6,
-    questions: Annotated[int, typer.Option(help="Of each person, on one comparison.", min=1)] = 11,
-    people: Annotated[int | None, typer.Option(help="Default: as many as needed.", min=2)] = None,
-    icc: Annotated[float, typer.Option(help="How alike a person's answers are.", min=0)] = 0.1,
-    wanted: Annotated[float, typer.Option("--power", help="Chance to find it.")] = 0.8,
-    alpha: Annotated[float, typer.Option(help="One-sided level.")] = 0.05,
+    rate: Annotated[
+        float, typer.Option(help="The true win rate that the study should detect.")
+    ] = 0.6,
+    questions: Annotated[
+        int, typer.Option(help="Questions that each person judges in a comparison.", min=1)
+    ] = 11,
+    people: Annotated[
+        int | None, typer.Option(help="How many people. [default: as many as are needed]", min=2)
+    ] = None,
+    icc: Annotated[
+        float, typer.Option(help="Intraclass correlation of a person's answers.", min=0)
+    ] = 0.1,
+    wanted: Annotated[
+        float, typer.Option("--power", help="Wanted probability of detecting it.")
+    ] = 0.8,
+    alpha: Annotated[float, typer.Option(help="Significance level, one-sided.")] = 0.05,
 ) -> None:
     """Say how many people and questions a win rate takes."""
     from fspo.study.power import report
@@ -172,9 +196,9 @@ def power(
 @study_app.command()
 def researcher(
     file: File,
-    name: Annotated[str, typer.Argument(help="Whose password is set.")],
+    name: Annotated[str, typer.Argument(help="The researcher's name.")],
     database: Where = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Take the access away.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove this researcher.")] = False,
     password: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Let somebody see the researcher's pages, with a new password, or no longer.
