@@ -40,7 +40,7 @@ MADE_AT_RUN_TIME: dict[str, Callable[[Any], list[str]]] = {
 }
 
 # Compiled here, and used by `match` alone: there only the start of a text is looked at.
-MATCHED = ("home.py", "yaml_files.py")
+MATCHED = ("home.py", "model_files.py", "yaml_files.py")
 
 MILLION = 1_000_000
 RUNS = ["\n", " ", "\t", "#", "<", "\\", "a", "1", ".", "\u200b", " \n", "\r\n", "a\n", "\n#", "<a"]
