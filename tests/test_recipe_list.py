@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from fspo.evaluation.judges import judge_recipe
 from typer.testing import CliRunner
 
 from fspo import FspoError
 from fspo.cli import app
+from fspo.judging.build import judge_recipe
 from fspo.paper import recipe_path
 from fspo.recipe import RECIPES, TrainRecipe, read_recipe, recipe_file
 from fspo.recipe_list import find_recipe, list_recipes
