@@ -79,7 +79,7 @@ def _json(file: Path) -> Any:
 
 
 def _wants(user: User) -> str:
-    """What sets a user's wishes apart: those of a described domain, or else all numbers known."""
+    """What sets a user's wishes apart: `wants` and `importance`, or else all numbers known."""
     known = user.attributes
     numbers = {key: value for key, value in known.items() if isinstance(value, float)}
     return json.dumps(known.get("wants", numbers))

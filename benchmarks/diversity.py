@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fspo.domains.described import load_described
+from fspo.domains.domain import load_domain
 from fspo.llm.ensemble import Ensemble, Member
 from fspo.llm.local import LocalModel
 from fspo.llm.local_chat import LocalChat
@@ -53,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     from machine import machine  # beside this file
 
-    roleplay = load_described("roleplay")
+    roleplay = load_domain("roleplay")
     topics = list(roleplay.questions)
     questions = [
         Question(roleplay.questions[topics[n % len(topics)]][n // len(topics)], "", "curated")

@@ -20,17 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from fspo.domains.described import load_described
+from fspo.domains.domain import load_domain
 from fspo.llm.build import Builder
 from fspo.llm.store import Store
 from fspo.models import load_model
-from fspo.recipe import EngineRecipe, ModelRecipe
+from fspo.recipe import ModelRecipe, SynthesizeRecipe
 from fspo.synthesis import checks
 from fspo.synthesis.consistency import settle
-from fspo.synthesis.described import cast_of
 from fspo.synthesis.embedding import MiniLM
 from fspo.synthesis.engine import prepare
 from fspo.synthesis.judging import Comparison, Verdict
+from fspo.synthesis.run import cast_of
 from fspo.synthesis.stage import comparison
 
 
@@ -84,7 +84,7 @@ def main() -> None:
     from machine import machine  # beside this file
 
     model = ModelRecipe(model=arguments.model)
-    recipe = EngineRecipe(
+    recipe = SynthesizeRecipe(
         domain="roleplay",
         users=50,
         questions=50,
@@ -99,7 +99,7 @@ def main() -> None:
         remakes=0,
         probes=8,
     )
-    domain = load_described("roleplay")
+    domain = load_domain("roleplay")
     cast = cast_of(recipe, domain, Builder(Store(arguments.replies)))
     if arguments.by == "likelihood":
         cast = cast._replace(labeller=Likelihood(arguments.model))

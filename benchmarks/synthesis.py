@@ -27,13 +27,13 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
-from fspo.domains.described import load_described
+from fspo.domains.domain import load_domain
 from fspo.llm.endpoint import Endpoint
 from fspo.llm.meter import Meter
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.requests import LanguageModel, Reply, Request
 from fspo.llm.store import Remembered, Store
-from fspo.recipe import EngineRecipe
+from fspo.recipe import SynthesizeRecipe
 from fspo.synthesis.engine import make
 from fspo.synthesis.judging import ModelLabeller
 from fspo.synthesis.stage import Cast
@@ -72,9 +72,9 @@ def _weight(text: str) -> int:
     return 1 + int.from_bytes(blake2b(answer.encode(), digest_size=4).digest())
 
 
-def run(recipe: EngineRecipe, model: LanguageModel, folder: Path) -> dict[str, Any]:
+def run(recipe: SynthesizeRecipe, model: LanguageModel, folder: Path) -> dict[str, Any]:
     """Makes a dataset with one model for everything, and says how long that took."""
-    domain = load_described(recipe.domain)
+    domain = load_domain(recipe.domain)
     store = Store(folder / "replies.sqlite")
     remembered = Remembered(model, store)
     labeller = ModelLabeller(remembered, domain.guidelines)
@@ -99,7 +99,7 @@ def run(recipe: EngineRecipe, model: LanguageModel, folder: Path) -> dict[str, A
 
 def own(each: int) -> dict[str, Any]:
     """The engine's own cost of `each` preferences of each user."""
-    recipe = EngineRecipe(
+    recipe = SynthesizeRecipe(
         domain="roleplay",
         users=USERS,
         questions=600,
@@ -150,7 +150,7 @@ def server() -> Iterator[tuple[str, Any]]:
 
 def over_http() -> dict[str, Any]:
     """How busy a faulty server is kept by a whole run: views, answers, refinement, labels."""
-    recipe = EngineRecipe(
+    recipe = SynthesizeRecipe(
         domain="roleplay",
         users=200,
         questions=300,

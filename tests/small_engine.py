@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fspo.domains.described import Described, load_described
+from fspo.domains.domain import Domain, load_domain
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.requests import LanguageModel, Reply, Request
-from fspo.recipe import EngineRecipe
+from fspo.recipe import SynthesizeRecipe
 from fspo.synthesis.engine import make
 from fspo.synthesis.judging import MeasuredLabeller, ModelLabeller
 from fspo.synthesis.stage import Cast
@@ -16,9 +16,9 @@ SETTINGS = {"users": 20, "questions": 20, "answers_per_question": 4, "preference
 
 def run(
     folder: Path, out: Path, model: LanguageModel, seed: int = 0, **settings: object
-) -> tuple[dict, Described]:
-    domain = load_described(str(folder))
-    recipe = EngineRecipe.model_validate(SETTINGS | {"domain": str(folder)} | settings)
+) -> tuple[dict, Domain]:
+    domain = load_domain(str(folder))
+    recipe = SynthesizeRecipe.model_validate(SETTINGS | {"domain": str(folder)} | settings)
     measured = recipe.labeller == "measured"
     labeller = (
         MeasuredLabeller(domain, recipe.margin, recipe.liked)

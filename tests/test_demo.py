@@ -14,7 +14,11 @@ import pytest
 import yaml
 
 RECIPE = {
-    "synthesize": {"titles": 12, "users": 24, "preferences_per_user": 8},
+    "synthesize": {
+        "domain": "reviews", "questions": 12, "users": 24, "preferences_per_user": 8,
+        "test": 0.3333, "validation": 0, "answers_per_question": 4, "max_tokens": 44,
+        "labeller": "measured", "margin": 1.0, "opposed": True,
+    },
     "train": {
         "episodes": 2, "shots": 2, "batch_size": 1, "log_every": 1, "save_every": 1, "beta": 0.05,
         "lora": {"rank": 4, "targets": ["q_proj", "v_proj"], "last_layers": 4},
@@ -57,7 +61,7 @@ def test_a_killed_demo_goes_on_to_its_report(tmp_path: Path) -> None:
     assert len(json.loads((out / "training_log.json").read_text())) == 2
     assert "<svg" in (out / "report.html").read_text()
 
-    data = ["--preferences", str(out / "data"), "--user", "test-000", "--json"]
+    data = ["--preferences", str(out / "data"), "--user", "test-0000", "--json"]
     answers = ["--prompt", "Write a review.", "--answer", "Good.", "--answer", "Bad."]
     command = [sys.executable, "-m", "fspo", "rank", "--policy", str(out / "train-1")]
     ranked = json.loads(subprocess.check_output([*command, *data, *answers], text=True))

@@ -18,15 +18,14 @@ from tokenizers import AddedToken
 import fspo
 from fspo.assistant.pieces import Pieces, whole
 from fspo.assistant.terminal import plain
+from fspo.domains import measures
 from fspo.domains.measures import casual
-from fspo.domains.reviews import measures
 from fspo.learning.templates import before_next_heading, neutralize, restore
 from fspo.study.cleaning import clean
 from fspo.synthesis.answers import read_answer, read_views
 from fspo.synthesis.personas import read_description
 from fspo.synthesis.prompts import read_question
 from fspo.synthesis.quoting import cell, one_line, quoted, sentences, whole_sentences
-from fspo.synthesis.responses import tidy
 
 SOURCES = Path(fspo.__file__).parent
 FUNCTIONS = (
@@ -187,7 +186,7 @@ def add_pieces(text: str) -> None:
 
 READERS: list[Callable[[str], object]] = [
     neutralize, restore, before_next_heading, whole, add_pieces, plain, clean, measures.sentences,
-    casual, quoted, one_line, cell, tidy, read_answer, read_views, read_description, read_question,
+    casual, quoted, one_line, cell, read_answer, read_views, read_description, read_question,
     lambda text: sentences(text, 3, 60),
 ]  # fmt: skip
 

@@ -65,7 +65,7 @@ def recipe(place: Path) -> PaperRecipe:
             "differs": "everything",
             "parts": {
                 "small": {
-                    "reviews": {},
+                    "synthesize": {"domain": "reviews"},
                     "methods": {
                         "Pref-FT": training | {"objective": "sft"},
                         "FSPO": training | {"adapter": "Pref-FT"},
@@ -248,9 +248,11 @@ def test_names_in_a_recipe_do_not_break_the_table() -> None:
     assert any(line.startswith("| a\\|b c | 50.0 (") for line in lines)
 
 
-def test_a_part_needs_data(place: Path) -> None:
+@pytest.mark.parametrize("key", ["reviews", "engine"])
+def test_a_part_says_how_its_data_is_made_by_its_name_of_now(place: Path, key: str) -> None:
     given = json.loads(recipe(place).model_dump_json())
-    given["parts"]["small"]["reviews"] = None
+    given["parts"]["small"][key] = given["parts"]["small"].pop("synthesize")
     (place / "broken.yaml").write_text(json.dumps(given))
-    with pytest.raises(FspoError, match=r"parts\.small.*either `reviews` or `engine`"):
+    told = rf"unknown key 'parts\.small\.{key}'; it is called 'synthesize' now"
+    with pytest.raises(FspoError, match=told):
         read_recipe(PaperRecipe, place / "broken.yaml", {})

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from fspo import FspoError
-from fspo.domains.described import load_described
+from fspo.domains.domain import load_domain
 from fspo.recipe import (
     DEMO_RECIPE,
     DemoRecipe,
-    EngineRecipe,
+    SynthesizeRecipe,
     TrainRecipe,
     read_recipe,
     recipe_file,
@@ -39,8 +39,8 @@ def test_the_committed_recipes_to_train_are_valid(path: Path) -> None:
 
 @pytest.mark.parametrize("path", ENGINE, ids=lambda path: path.stem)
 def test_the_committed_recipes_fit_their_domains(path: Path) -> None:
-    recipe = read_recipe(EngineRecipe, path, {})
-    domain = load_described(recipe.domain)
+    recipe = read_recipe(SynthesizeRecipe, path, {})
+    domain = load_domain(recipe.domain)
     assert recipe.labeller != "measured" or domain.measures
     known = {trait.name: {value.value for value in trait.values} for trait in domain.traits}
     for trait, values in recipe.only.items():
@@ -95,7 +95,7 @@ def test_faults_inside_lists_are_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(text)
     with pytest.raises(FspoError) as caught:
-        read_recipe(EngineRecipe, path, {})
+        read_recipe(SynthesizeRecipe, path, {})
     assert ENGINE_FAULTS[text] in str(caught.value)
 
 

@@ -130,7 +130,7 @@ def synthesize(
     out: Annotated[Path, typer.Option(help="Folder for the preference dataset.")],
     recipe: Annotated[Path | None, typer.Option(help="How it is made (YAML).")] = None,
     model: Annotated[Text, typer.Option(help="Who writes, where there is no recipe.")] = None,
-    titles: Annotated[int | None, typer.Option(help="Reviews: of so many titles.")] = None,
+    titles: Annotated[int | None, typer.Option(hidden=True)] = None,
     labeller: Annotated[Text, typer.Option(help="measured, or a model's name.")] = None,
     questions: int | None = None,
     users: int | None = None,
@@ -147,26 +147,19 @@ def synthesize(
 ) -> None:
     """Make synthetic users and their preferences; goes on where it was."""
     hush(quiet)
-    shared = {"domain": domain, "users": users, "preferences_per_user": preferences_per_user}
-    if domain == "reviews" and recipe is None:
-        if engine != "local" or any(x is not None for x in (labeller, questions, budget, preview)):
-            raise FspoError(
-                "reviews without a recipe are the demo's: its flags are --model, --titles, --users "
-                "and --preferences-per-user. For the others add --recipe reviews, which "
-                "makes them as other domains are made."
-            )
-        from fspo.synthesis.run import run_reviews
-
-        with only_run(out, beside=True):
-            figures = run_reviews(shared | {"model": model, "titles": titles}, out, seed)
-        show(figures, as_json, out)
-        return
     if titles is not None:
-        raise FspoError("--titles is for the demo's reviews; here it is --questions")
-    from fspo.synthesis.described import engine_recipe, run_described
+        raise FspoError("--titles is called --questions now")
+    from fspo.synthesis.run import synthesis_recipe
+    from fspo.synthesis.run import synthesize as run
 
-    given = shared | {"questions": questions, "budget": budget}
-    plan = engine_recipe(recipe, given, model, labeller)
+    given = {
+        "domain": domain,
+        "users": users,
+        "questions": questions,
+        "preferences_per_user": preferences_per_user,
+        "budget": budget,
+    }
+    plan = synthesis_recipe(recipe, given, model, labeller)
     if preview is not None:
         from fspo.synthesis.preview import preview as look
         from fspo.synthesis.preview import render
@@ -177,7 +170,7 @@ def synthesize(
     if engine not in ("local", "ray"):
         raise FspoError(f"--engine {engine}: use local or ray")
     with only_run(out, beside=True):
-        figures = run_described(plan, out, seed, workers if engine == "ray" else None)
+        figures = run(plan, out, seed, workers if engine == "ray" else None)
     show(figures, as_json, out)
 
 

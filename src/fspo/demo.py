@@ -34,7 +34,6 @@ def run_demo(recipe: DemoRecipe, out: Path, seed: int) -> Path:
     Raises:
         FspoError: if a stage cannot run, or `out` holds another run.
     """
-    from fspo.domains import load_domain
     from fspo.evaluation.evaluate import evaluate
     from fspo.evaluation.report import report
     from fspo.learning.train import train
@@ -42,19 +41,10 @@ def run_demo(recipe: DemoRecipe, out: Path, seed: int) -> Path:
 
     _claim(out, recipe, seed)
     clock = _Clock(out / "seconds.json")
-    plan = recipe.synthesize
     with clock.stage("synthesize"):
         if not (out / "data").is_dir():
             say("1 of 4: synthesizing users and their preferences")
-            synthesize(
-                load_domain(plan.domain),
-                out / "data",
-                model=plan.model,
-                titles=plan.titles,
-                users=plan.users,
-                preferences_per_user=plan.preferences_per_user,
-                seed=seed,
-            )
+            synthesize(recipe.synthesize, out / "data", seed)
     with clock.stage("train"):
         say("2 of 4: training")
         stages = [stage for stage in (recipe.warm_up, recipe.train) if stage]
@@ -63,7 +53,7 @@ def run_demo(recipe: DemoRecipe, out: Path, seed: int) -> Path:
             adapter = train(_placed(stage, out, number, adapter, seed), resume=True)
     with clock.stage("evaluate"):
         if not (out / "results.json").is_file():
-            say("3 of 4: evaluating on users and titles that training never saw")
+            say("3 of 4: evaluating on users and questions that training never saw")
             assert adapter is not None
             evaluate(out / "data", [adapter], out, recipe.evaluate, seed)
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))

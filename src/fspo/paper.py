@@ -81,10 +81,11 @@ def _prepare(name: str, part: PaperPart, out: Path, seed: int) -> None:
     """Makes the part's data, and sees that every column has users to ask, before training."""
     from fspo.evaluation.cohort import cohort, who_is_asked
     from fspo.preferences.reading import load_preferences
+    from fspo.synthesis.run import synthesize
 
     if not (out / "data").is_dir():
         say(f"{name}: making users and preferences")
-        _make_data(part, out / "data", seed)
+        synthesize(part.synthesize, out / "data", seed)
     if not part.columns:
         return
     preferences = load_preferences(out / "data")
@@ -119,18 +120,6 @@ def _run_part(name: str, part: PaperPart, out: Path, seed: int) -> dict[str, Res
             evaluate(out / "data", policies, place, settings.evaluate, seed)
         found[column] = json.loads((place / "results.json").read_text(encoding="utf-8"))
     return found
-
-
-def _make_data(part: PaperPart, folder: Path, seed: int) -> None:
-    if part.reviews is not None:
-        from fspo.synthesis.run import run_reviews
-
-        run_reviews(part.reviews.model_dump(), folder, seed)
-        return
-    from fspo.synthesis.described import run_described
-
-    assert part.engine is not None
-    run_described(part.engine, folder, seed)
 
 
 def _check_names(recipe: PaperRecipe) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from fspo.recipe import EngineRecipe, EvaluateRecipe, Section, SynthesizeRecipe, TrainRecipe
+from fspo.recipe import EvaluateRecipe, Section, SynthesizeRecipe, TrainRecipe
 
 
 class PaperColumn(Section):
@@ -27,8 +28,8 @@ class PaperColumn(Section):
 class PaperPart(Section):
     """A dataset, the methods that are trained on it, and the table's columns that it gives."""
 
-    reviews: SynthesizeRecipe | None = Field(None, description="the demo's reviews")
-    engine: EngineRecipe | None = Field(None, description="a described domain")
+    renamed: ClassVar[Mapping[str, str]] = {"reviews": "synthesize", "engine": "synthesize"}
+    synthesize: SynthesizeRecipe = Field(description="how its data is made")
     methods: dict[str, TrainRecipe] = Field(
         default_factory=dict,
         description="name -> how it is trained; `data` may name an earlier part, and `adapter` an "
@@ -38,8 +39,6 @@ class PaperPart(Section):
 
     @model_validator(mode="after")
     def _can_be_made(self) -> PaperPart:
-        if (self.reviews is None) == (self.engine is None):
-            raise ValueError("a part has either `reviews` or `engine`, which make its data")
         for names in (self.methods, self.columns):
             _refuse_twice(names)
         earlier: list[str] = []

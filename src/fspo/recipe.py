@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -26,6 +26,7 @@ class Section(BaseModel):
     """A group of settings; a key that it does not know is a fault."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    renamed: ClassVar[Mapping[str, str]] = {}  # key of an earlier version -> its name now
 
 
 class Lora(Section):
@@ -163,16 +164,6 @@ class TrainRecipe(Section):
         return self
 
 
-class SynthesizeRecipe(Section):
-    """How a domain's preferences are made: `fspo synthesize`."""
-
-    domain: Place = "reviews"
-    model: Place = "smollm2-135m-instruct"
-    titles: int = Field(80, ge=8)
-    users: int = Field(96, ge=24)
-    preferences_per_user: int = Field(24, ge=2)
-
-
 class ModelRecipe(Section):
     """A language model that writes or labels."""
 
@@ -193,16 +184,28 @@ class ModelRecipe(Section):
     price_out: float = Field(0.0, ge=0, description="money for a million tokens written")
 
 
-class EngineRecipe(Section):
-    """How a described domain's preferences are made: `fspo synthesize --recipe`."""
+class SynthesizeRecipe(Section):
+    """How a domain's preferences are made: `fspo synthesize`."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"titles": "questions", "model": "writers"}
 
     domain: Place = Field("", description="a domain's name, or a folder with a domain.yaml")
+    population: Literal["personas", "traits"] | None = Field(
+        None,
+        description="users have the personas that the domain lists, or are drawn from its traits; "
+        "default: personas, if it lists any",
+    )
     only: dict[str, list[str]] = Field(
         default_factory=dict, description="trait -> the values in use; default: all"
     )
     users: int = Field(60, ge=6)
     grown_users: float = Field(0.0, ge=0, lt=1, description="share that a model thinks up")
-    between: float = Field(0.0, ge=0, le=1, description="share of test users between two values")
+    between: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of test users between two values, or of personas that are `test_only`",
+    )
     questions: int = Field(60, ge=6, description="more than there are: the model grows them")
     validation: float = Field(0.1, ge=0, lt=0.5, description="share of users and questions")
     test: float = Field(0.2, gt=0, lt=0.5, description="share of users and questions")
@@ -303,7 +306,7 @@ class EvaluateRecipe(Section):
 class DemoRecipe(Section):
     """The demo: the three above, one after the other, from one seed."""
 
-    synthesize: SynthesizeRecipe = SynthesizeRecipe()
+    synthesize: SynthesizeRecipe = SynthesizeRecipe(domain="reviews")
     warm_up: TrainRecipe | None = None
     train: TrainRecipe = TrainRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
@@ -366,6 +369,8 @@ def _explain(kind: type[Section], fault: Mapping[str, Any]) -> str:
     for part in fault["loc"][:-1]:  # places in lists and keys of dictionaries are no fields
         if part in section.model_fields:
             section = _section_in(section.model_fields[part].annotation)
+    if now := section.renamed.get(str(fault["loc"][-1])):
+        return f"unknown key {where!r}; it is called {now!r} now"
     known = list(section.model_fields)
     near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(known)}"

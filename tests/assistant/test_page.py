@@ -16,7 +16,7 @@ from servers import running
 from fspo.assistant.app import create_app
 from fspo.assistant.backend import Sampling
 from fspo.assistant.keys import add_key
-from fspo.domains.reviews.measures import measure
+from fspo.domains.measures import sentiment, words
 from fspo.preferences.reading import load_preferences
 from fspo.preferences.records import Preference
 from fspo.web.database import open_database
@@ -157,12 +157,12 @@ def label_four(page: Page, likes_praise: bool) -> None:
     while count < 4:  # what is asked next takes longer with each of them
         expect(page.locator("#pair-box")).to_be_visible(timeout=240_000)
         sides = ("left", "right")
-        found = {side: measure(page.locator(f"#{side}").text_content() or "") for side in sides}
-        if all(sign * one["sentiment"] < 0 for one in found.values()):
+        found = {side: page.locator(f"#{side}").text_content() or "" for side in sides}
+        if all(sign * sentiment(text) < 0 for text in found.values()):
             page.click("#skip")  # likes neither
             continue
         best = max(
-            sides, key=lambda side: sign * (found[side]["sentiment"] + found[side]["words"] / 40)
+            sides, key=lambda side: sign * (sentiment(found[side]) + words(found[side]) / 40)
         )
         page.click(f"#choose-{best}")
         count += 1
@@ -201,5 +201,5 @@ def test_two_people_who_choose_differently_get_different_answers(
                 picture(page, "assistant-praise", tmp_path, whole=False)
     # How long the answers are is not compared: one answer each is too few, and which of two nearly
     # equally likely words comes next differs from one processor to another.
-    praise, critical = (measure(answers[likes])["sentiment"] for likes in (True, False))
+    praise, critical = (sentiment(answers[likes]) for likes in (True, False))
     assert praise > critical

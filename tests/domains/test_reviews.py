@@ -1,161 +1,116 @@
-from collections import Counter
+"""Reviews: its titles, its measures, and the personas that it lists."""
 
-import numpy as np
+from collections import Counter
+from itertools import combinations
+
 import pytest
 
-from fspo.domains import load_domain
-from fspo.domains.reviews import (
-    PERSONAS,
-    conversation,
-    describe,
-    fits,
-    measure,
-    prompt,
-    titles,
-    users,
-    utility,
-)
-from fspo.domains.reviews.measures import CLEAR, LONG, SHORT, praise, verbosity
-from fspo.errors import FspoError
+from fspo.domains.domain import load_domain
+from fspo.domains.measures import sentiment, words
+
+REVIEWS = load_domain("reviews")
+PRAISE, VERBOSITY = REVIEWS.functions["praise"], REVIEWS.functions["verbosity"]
+TRAINED = [persona for persona in REVIEWS.personas if not persona.test_only]
+BETWEEN = [persona for persona in REVIEWS.personas if persona.test_only]
 
 
 def test_there_are_many_titles_and_each_is_there_once():
-    by_category = titles()
-    assert set(by_category) == {"movies", "tv_shows", "anime", "books"}
-    assert all(len(group) >= 100 for group in by_category.values())
-    names = [name.split(" ", 2)[2].casefold() for group in by_category.values() for name in group]
+    assert set(REVIEWS.questions) == {"movies", "tv_shows", "anime", "books"}
+    assert all(len(group) >= 100 for group in REVIEWS.questions.values())
+    asked = [text.casefold() for group in REVIEWS.questions.values() for text in group]
+    names = [title_of(text) for text in asked]
     assert [name for name, count in Counter(names).items() if count > 1] == []
-    prompts = {prompt(name) for group in by_category.values() for name in group}
-    assert len(prompts) == len(names)
 
 
-def test_titles_say_what_they_are():
-    by_category = titles()
-    assert "the movie Titanic (1997)" in by_category["movies"]
-    assert all(name.startswith("the book ") and " by " in name for name in by_category["books"])
-    assert all(name[-6] == "(" and name[-5:-1].isdigit() for name in by_category["movies"])
-    assert all(name == name.strip() for group in by_category.values() for name in group)
-    assert prompt("the anime Akira") == "Write a review of the anime Akira."
+def title_of(question: str) -> str:
+    """The title alone: "write a review of the movie titanic (1997)." -> "titanic (1997)"."""
+    for opening in ("movie ", "tv show ", "anime ", "book "):
+        if question.startswith(f"write a review of the {opening}"):
+            return question.removeprefix(f"write a review of the {opening}").removesuffix(".")
+    raise AssertionError(question)
+
+
+def test_questions_say_what_a_title_is():
+    asked = REVIEWS.questions
+    assert "Write a review of the movie Titanic (1997)." in asked["movies"]
+    assert "Write a review of the anime Akira." in asked["anime"]
+    assert all(text.startswith("Write a review of the book ") for text in asked["books"])
+    assert all(" by " in text for text in asked["books"])
+    assert all(text[-7] == "(" and text[-6:-2].isdigit() for text in asked["movies"])
 
 
 def test_words_count_on_a_logarithmic_scale():
-    assert verbosity(SHORT) == -1
-    assert verbosity(LONG) == pytest.approx(1)
-    assert verbosity(250**0.5) == pytest.approx(0)  # as many times 10 as 25 is times it
-    assert verbosity(20) == pytest.approx(0.5129, abs=1e-4)  # 2 ln 2 / ln 2.5 - 1
-    assert (verbosity(0), verbosity(1), verbosity(1000)) == (-1, -1, 1)
+    texts = {count: " ".join(["word"] * count) for count in (0, 1, 10, 20, 25, 1000)}
+    assert [VERBOSITY(texts[count]) for count in (0, 1, 10, 1000)] == [-1, -1, -1, 1]
+    assert VERBOSITY(texts[25]) == pytest.approx(1)
+    assert VERBOSITY(texts[20]) == pytest.approx(0.5129, abs=1e-4)  # 2 ln 2 / ln 2.5 - 1
 
 
-def test_measure_of_texts_whose_sentiment_is_plain():
-    assert measure("") == {"sentiment": 0, "words": 0}
-    assert measure("The sky is above the ground") == {"sentiment": 0, "words": 6}
+def test_sentiment_of_texts_whose_sentiment_is_plain():
+    assert (sentiment(""), words("")) == (0, 0)
+    assert (sentiment("The sky is above the ground"), sentiment("... !?")) == (0, 0)
     # VADER's lexicon gives "good" 1.9; compound is 1.9 / sqrt(1.9 ** 2 + 15).
-    assert measure("good") == {"sentiment": pytest.approx(0.4404), "words": 1}
-    assert measure("An awful mess.")["sentiment"] < -0.5
+    assert sentiment("good") == pytest.approx(0.4404, abs=1e-4)
+    assert sentiment("An awful mess.") < -0.5
 
 
 def test_sentiment_does_not_grow_with_length():
-    sentence = "This film is good. "
-    assert measure(sentence * 9)["sentiment"] == pytest.approx(0.4404, abs=1e-4)
-    assert measure("Good. It rained?! Good... !")["sentiment"] == pytest.approx(
-        2 / 3 * 0.4404, abs=1e-4
-    )
-    assert measure("... !?") == {"sentiment": 0, "words": 2}
+    assert sentiment("This film is good. " * 9) == pytest.approx(0.4404, abs=1e-4)
+    assert sentiment("Good. It rained?! Good... !") == pytest.approx(2 / 3 * 0.4404, abs=1e-4)
 
 
 def test_praise_is_clear_or_less_clear():
-    assert [praise(x) for x in (-0.9, -CLEAR, -0.2, 0, 0.2, CLEAR, 0.9)] == [
-        -1, -1, pytest.approx(-0.4), 0, pytest.approx(0.4), 1, 1
+    assert PRAISE("good") == pytest.approx(0.8809, abs=1e-4)  # 0.4404 / 0.5
+    assert (PRAISE("An awful mess."), PRAISE("It is superb!"), PRAISE("A film.")) == (-1, 1, 0)
+
+
+def test_personas_stand_in_fours_of_different_wishes_opposites_side_by_side():
+    for group in (TRAINED, BETWEEN):
+        assert len(group) % 4 == 0
+        for start in range(0, len(group), 4):
+            four = [persona.wants for persona in group[start : start + 4]]
+            assert all(one != other for one, other in combinations(four, 2))
+            for one, other in (four[:2], four[2:]):
+                assert other == {name: -value for name, value in one.items()}
+
+
+def test_trained_personas_are_the_corners_and_the_others_lie_between():
+    assert [persona.kind for persona in TRAINED] == [
+        "positive, verbose", "negative, concise", "positive, concise", "negative, verbose",
     ]  # fmt: skip
-
-
-def test_utility_of_worked_examples():
-    neutral = " ".join(["word"] * 20)  # sentiment 0, verbosity 0.5129
-    assert utility({"sentiment": 1, "verbosity": 1}, neutral) == pytest.approx(0.5129, abs=1e-4)
-    long = " ".join(["word"] * 50)
-    assert utility({"sentiment": -0.9, "verbosity": 0.8}, long) == pytest.approx(0.8)
-    assert utility({"sentiment": 1, "verbosity": -0.5}, "good") == pytest.approx(
-        0.8809 + 0.5, abs=1e-4
-    )
-    assert utility({"sentiment": -1, "verbosity": 0}, "good") == pytest.approx(-0.8809, abs=1e-4)
-    assert utility({"sentiment": 0.7, "verbosity": 0}, "It is superb!") == pytest.approx(0.7)
-
-
-def test_every_user_has_an_opposite_next_to_it():
-    population = users("test", 24, 24, np.random.default_rng(0))
-    tastes = [(u.attributes["sentiment"], u.attributes["verbosity"]) for u in population]
-    for (a, b), (c, d) in zip(tastes[::2], tastes[1::2], strict=True):
-        assert (a, b) == (-c, -d)
-        assert (a, b) != (0, 0)
-    assert np.sum(tastes, axis=0).tolist() == [0, 0]
-
-
-def test_the_kinds_are_equally_frequent_and_in_their_corners():
-    population = users("train", 16, 12, np.random.default_rng(0))
-    assert Counter(u.attributes["kind"] for u in population) == {
-        **dict.fromkeys(PERSONAS, 4),
-        "interpolated": 12,
-    }
-    for user in population:
-        a, b = user.attributes["sentiment"], user.attributes["verbosity"]
-        in_a_corner = min(abs(a), abs(b)) >= 0.8
-        assert in_a_corner == (user.attributes["kind"] != "interpolated")
-        assert max(abs(a), abs(b)) <= 1
-        if in_a_corner:
-            named = ("positive" if a > 0 else "negative", "verbose" if b > 0 else "concise")
-            assert user.attributes["kind"] == ", ".join(named)
-    assert len({abs(u.attributes["sentiment"]) for u in population}) > 4  # users differ
-    assert len({u.user_id for u in population}) == 28
-    assert {u.split for u in population} == {"train"}
-
-
-def test_users_depend_on_the_generator_alone():
-    first, again, other = (users("train", 8, 8, np.random.default_rng(s)) for s in (1, 1, 2))
-    assert first == again
-    assert first != other
-
-
-def test_an_unbalanced_population_is_refused():
-    with pytest.raises(FspoError, match="multiples of 4"):
-        users("train", 6, 0, np.random.default_rng(0))
+    for persona in TRAINED:
+        praise, length = persona.kind.split(", ")
+        assert persona.wants == {
+            "praise": 1 if praise == "positive" else -1,
+            "verbosity": 1 if length == "verbose" else -1,
+        }
+        assert not persona.importance
+    assert {persona.kind for persona in BETWEEN} == {"interpolated"}
+    assert all(len(persona.wants) == 1 or persona.importance for persona in BETWEEN)
 
 
 def test_descriptions_say_what_to_write():
-    assert "negative and harsh" in describe(-0.9, -0.9)
-    assert "one brief sentence" in describe(-0.9, -0.9)
-    assert "full paragraph" in describe(0.9, 1.0)
-    assert "length" not in describe(0.0, 1.0)
-    assert "How long a review is does not matter" in describe(1.0, 0.0)
-    assert "matters less" in describe(1.0, 0.4)
-    assert "matters less" not in describe(1.0, 1.0)
+    for persona in REVIEWS.personas:
+        said, wants = persona.description, persona.wants
+        assert ("negative and harsh" in said) == (wants.get("praise") == -1)
+        assert ("full of praise" in said) == (wants.get("praise") == 1)
+        assert ("one brief sentence" in said) == (wants.get("verbosity") == -1)
+        assert ("full paragraph" in said) == (wants.get("verbosity") == 1)
+        assert ("does not matter" in said) == (len(wants) == 1)
+        assert ("matters less" in said) == bool(persona.importance)
 
 
-@pytest.mark.parametrize("persona", PERSONAS)
+@pytest.mark.parametrize("persona", TRAINED, ids=lambda persona: persona.kind)
 def test_the_examples_of_a_persona_are_what_it_stands_for(persona):
-    messages = conversation(persona, "the book Emma by Jane Austen")
-    assert messages[-1]["role"] == "user"
-    assert "Emma" in messages[-1]["content"]
-    sentiment, length = persona.split(", ")
-    sign = 1 if sentiment == "positive" else -1
-    for message in messages:
-        if message["role"] == "assistant":
-            found = measure(message["content"])
-            assert found["sentiment"] * sign > 0.4
-            assert (found["words"] > LONG) == (length == "verbose")
-            assert [other for other in PERSONAS if fits(other, message["content"])] == [persona]
+    assert len(persona.examples) >= 2
+    for example in persona.examples:
+        fitting = [p.kind for p in TRAINED if REVIEWS.suits(p.wants, example.answer)]
+        assert fitting == [persona.kind]
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "The sky is above the ground.", "It was good and bad, a wonderful and horrible thing."],
 )
-def test_what_neither_praises_nor_complains_fits_nobody(text):
-    assert not any(fits(persona, text) for persona in PERSONAS)
-
-
-def test_domains_are_loaded_by_name():
-    assert load_domain("reviews").prompt("the anime Akira") == "Write a review of the anime Akira."
-    with pytest.raises(FspoError, match="did you mean 'reviews'"):
-        load_domain("review")
-    with pytest.raises(FspoError, match="there is no domain"):
-        load_domain("../reviews")
+def test_what_neither_praises_nor_complains_suits_nobody(text):
+    assert not any(REVIEWS.suits(persona.wants, text) for persona in TRAINED)

@@ -23,10 +23,10 @@ from fspo import (
     completion_logps,
     load_preferences,
 )
-from fspo.domains import load_domain
 from fspo.evaluation.audit import prompts
 from fspo.evaluation.auditing import render, run_audit
-from fspo.evaluation.evaluate import evaluate
+from fspo.evaluation.evaluate import _fitting_judge, evaluate
+from fspo.evaluation.judges import domain_utility
 from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.ranking import rank
 from fspo.evaluation.repetition import repetition
@@ -37,7 +37,7 @@ from fspo.learning.train import train
 from fspo.methods.build import trained
 from fspo.methods.in_context import InContext
 from fspo.methods.method import Task
-from fspo.preferences.writing import save_preferences
+from fspo.preferences.writing import save_preferences, write_card
 from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
 
 RECIPE = EvaluateRecipe(shots=2, episodes_per_user=2, prompts_per_user=3, max_new_tokens=8)
@@ -207,11 +207,33 @@ def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
 
 
 def test_outcomes() -> None:
-    utility = load_domain("reviews").utility
-    critic = User("u", attributes={"sentiment": -1.0, "verbosity": 0.0})
+    utility = domain_utility("reviews")
+    critic = User("u", attributes={"wants": {"praise": -1.0}})
     assert outcome(utility, critic, "This is awful.", "This is wonderful.") == 1.0
     assert outcome(utility, critic, "This is wonderful.", "This is awful.") == 0.0
     assert outcome(utility, critic, "A film.", "A book.") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("judge", "wants", "found", "told"),
+    [
+        ("elix", {"age": 9}, "elix", ""),
+        ("reviews", {"wants": {"praise": 1.0}}, "reviews", ""),
+        (None, {"sentiment": 1.0, "verbosity": 0.0}, "reviews", ""),  # as up to version 0.2
+        (None, {"wants": {"praise": 1.0}}, "none", "no judge is known to fit"),
+        ("./cooking", {"age": 9}, "none", "the data's card names ./cooking as its judge"),
+    ],
+)
+def test_the_judge_that_fits_is_the_one_that_the_card_names(
+    tmp_path: Path, judge: str | None, wants: dict, found: str, told: str, capsys
+) -> None:
+    rows = {"u": [Preference("?", "yes", "no")]}
+    save_preferences(Preferences(rows, [User("u", attributes=wants)]), tmp_path / "d", "")
+    write_card(
+        tmp_path / "d", "A card that says:\nfspo:\n  judge: roleplay", "parquet", True, judge
+    )
+    assert _fitting_judge(load_preferences(tmp_path / "d")) == found
+    assert told in capsys.readouterr().err
 
 
 def test_ranking_by_a_user(place: Path) -> None:

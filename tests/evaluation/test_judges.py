@@ -24,15 +24,13 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
-from fspo.domains import load_domain
-from fspo.domains.described import load_described
+from fspo.domains.domain import load_domain
 from fspo.errors import FspoError
 from fspo.evaluation.agreement import agreement, labeled_items
 from fspo.evaluation.judges import (
     JUDGES,
     Item,
     JudgeRecipe,
-    MeasuredJudge,
     domain_utility,
     judge_recipe,
     load_judge,
@@ -45,7 +43,7 @@ from fspo.llm.store import Remembered, Store
 from fspo.preferences.reading import load_preferences
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import EngineRecipe, ModelRecipe, read_recipe
+from fspo.recipe import ModelRecipe, SynthesizeRecipe, read_recipe
 from fspo.synthesis.embedding import Embedder
 from fspo.synthesis.population import populate
 
@@ -103,9 +101,9 @@ def test_a_described_domain_measures_what_its_users_want(tmp_path):
 
 @pytest.mark.parametrize("domain", ["elix", "roleplay", "reviews"])
 def test_users_that_the_engine_writes_are_measured_as_they_are_read(domain, tmp_path):
-    recipe = EngineRecipe(domain=domain, users=9)
-    described = load_described(domain)
-    members = populate(recipe, described, Reading(lambda r: ""), Embedder, seed=0)["train"]
+    recipe = SynthesizeRecipe(domain=domain, users=9)
+    ours = load_domain(domain)
+    members = populate(recipe, ours, Reading(lambda r: ""), Embedder, seed=0)["train"]
     users = [member.user() for member in members]
     rows = {user.user_id: [Preference("?", "yes", "no")] for user in users}
     save_preferences(Preferences(rows, users), tmp_path / "data", "")
@@ -120,7 +118,9 @@ def test_users_that_the_engine_writes_are_measured_as_they_are_read(domain, tmp_
     for user in wanting:
         nearness = [
             -sum(
-                abs(described.functions[name](text) - wanted) / described.measures[name].scale
+                user.attributes.get("importance", {}).get(name, 1.0)
+                * abs(ours.functions[name](text) - wanted)
+                / ours.measures[name].scale
                 for name, wanted in user.attributes["wants"].items()
             )
             for text in texts
@@ -131,16 +131,40 @@ def test_users_that_the_engine_writes_are_measured_as_they_are_read(domain, tmp_
         assert not found.malformed
 
 
-def test_a_programmed_domain_measures_by_its_own_attributes():
-    fan = User("fan", attributes={"sentiment": 1.0, "verbosity": 0.0})
-    utility = domain_utility("reviews")
-    for text in ("I love it.", "I hate it."):
-        own = load_domain("reviews").utility(fan.attributes, text)
-        assert utility(fan.attributes, text) == own
-    [found] = MeasuredJudge("reviews", utility, dict).judge(
-        [Item(fan, "", "I love it.", "I hate it.")]
-    )
-    assert found.outcome == 1.0
+def test_reviews_of_earlier_versions_are_worth_what_they_were():
+    """Up to version 0.2 a text was worth sentiment * praise + verbosity * length."""
+    ours = load_domain("reviews")
+    texts = [
+        "I love it.",
+        "I hate it.",
+        "It is a film.",
+        "It is a good film. " * 5,
+        "An awful mess. " * 9,
+    ]
+    for attributes in (
+        {"sentiment": 0.978, "verbosity": -0.911, "kind": "positive, concise"},
+        {"sentiment": -0.9, "verbosity": 0.0},
+        {"sentiment": 0.4, "verbosity": 0.85},
+    ):
+        worth = [
+            attributes["sentiment"] * ours.functions["praise"](text)
+            + attributes["verbosity"] * ours.functions["verbosity"](text)
+            for text in texts
+        ]
+        now = [domain_utility("reviews")(attributes, text) for text in texts]
+        differences = [one - other for one, other in zip(worth, now, strict=True)]
+        assert differences == pytest.approx([differences[0]] * len(texts))
+
+
+def test_importance_is_the_weight_of_a_measure():
+    users = [
+        User("long", attributes={"wants": {"praise": 1, "verbosity": 1}, "importance": weights})
+        for weights in ({"praise": 0.1}, {"verbosity": 0.1}, {"praise": 0.0})
+    ]
+    text, other = "An awful mess. " * 10, "I love it."
+    judge = load_judge(judge_recipe("reviews"), Builder(None))
+    found = judge.judge([Item(user, "?", text, other) for user in users])
+    assert [judgement.outcome for judgement in found] == [1.0, 0.0, 1.0]
 
 
 def test_who_says_nothing_of_what_they_want_is_malformed_unless_nobody_does(tmp_path):

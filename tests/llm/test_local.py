@@ -164,21 +164,25 @@ def test_temperature_sharpens_and_a_full_nucleus_draws_from_all():
 
 @pytest.mark.slow
 def test_the_embedded_model_reviews_as_the_persona_does():
-    from fspo.domains.reviews import conversation, measure
+    from fspo.domains.domain import load_domain
+    from fspo.domains.measures import sentiment, words
     from fspo.models import load_model
 
     llm = LocalModel(*load_model())
     titles = ["the movie Alien (1979)", "the book Emma by Jane Austen", "the anime Naruto"]
-    answers = {
-        persona: llm.chat(
-            [conversation(persona, title) for title in titles], max_new_tokens=40, temperature=0
-        )
-        for persona in ("positive, verbose", "negative, concise")
-    }
-    found = {p: [measure(text) for text in texts] for p, texts in answers.items()}
-    for long, short in zip(found["positive, verbose"], found["negative, concise"], strict=True):
-        assert long["words"] > short["words"]
-        assert long["sentiment"] > short["sentiment"]
+    answers = {}
+    for persona in load_domain("reviews").personas[:2]:
+        shown = []
+        for example in persona.examples:
+            shown.append({"role": "user", "content": persona.ask.format(example.question)})
+            shown.append({"role": "assistant", "content": example.answer})
+        asked = [persona.ask.format(f"Write a review of {title}.") for title in titles]
+        conversations = [[*shown, {"role": "user", "content": ask}] for ask in asked]
+        answers[persona.kind] = llm.chat(conversations, max_new_tokens=40, temperature=0)
+    both = (answers["positive, verbose"], answers["negative, concise"])
+    for long, short in zip(*both, strict=True):
+        assert words(long) > words(short)
+        assert sentiment(long) > sentiment(short)
     tokens = llm.tokens([{"role": "user", "content": "<|im_end|>"}])
     assert tokens.count(llm.tokenizer.eos_token_id) == 2  # after the system's turn and the user's
 

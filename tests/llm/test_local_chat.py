@@ -6,7 +6,7 @@ from conftest import byte_tokenizer, small_model
 
 from fspo.errors import FspoError
 from fspo.llm.local import LocalModel
-from fspo.llm.local_chat import LocalChat, batches
+from fspo.llm.local_chat import LocalChat, batches, grouped
 from fspo.llm.requests import Request, ask
 from fspo.llm.store import Remembered, Store
 
@@ -50,6 +50,32 @@ def test_a_choice_that_is_more_than_one_token_is_told(local):
     asked = Request((("user", "x"),), 1, choices=("Yes", "No"))
     with pytest.raises(FspoError, match="'Yes' is 3 tokens to this model"):
         ask(chat(local), [asked])
+
+
+def test_groups_that_begin_alike_are_written_as_a_batch_of_each(local):
+    """What stands before the last message is read once for each group, and changes nothing."""
+    asked = [
+        Request((("user", opening), ("assistant", "Yes."), ("user", f"{n}?")), 6, temperature=0)
+        for opening in ("First, a long beginning.", "Second: another.")
+        for n in range(8)
+    ]
+    together = ask(chat(local, 16), asked)
+    alone = [ask(chat(local, 1), [request])[0] for request in asked]
+    assert [reply.text for reply in together] == [reply.text for reply in alone]
+
+
+def test_only_groups_that_are_worth_a_pass_are_read_apart():
+    prompts = [[number] for number in range(16)]
+
+    def groups(count: int) -> list[int]:
+        asked = [
+            Request((("system", str(n * count // 16)), ("user", str(n))), 6) for n in range(16)
+        ]
+        return [len(own) for own in grouped(asked, prompts)]
+
+    assert groups(1) == [16]
+    assert groups(2) == [8, 8]
+    assert groups(4) == [16]
 
 
 def test_a_run_that_stopped_after_some_batches_goes_on_to_the_same_replies(local, tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_domain import write_domain
 
-from fspo.domains.described import load_described
+from fspo.domains.domain import load_domain
 from fspo.llm.requests import Reply, Request
 from fspo.synthesis.answers import Answer, read_answer, read_views, write_answers
 from fspo.synthesis.guidelines import read_guidelines
@@ -40,7 +40,7 @@ class Viewer:
 
 
 def write(diversity: str, tmp_path, each: int) -> tuple[dict[str, list[Answer]], list[Request]]:
-    domain = load_described(str(write_domain(tmp_path / diversity, diversity)))
+    domain = load_domain(str(write_domain(tmp_path / diversity, diversity)))
     model = Viewer()
     answers = write_answers(
         domain,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_domain import write_domain
 
-from fspo.domains.described import load_described
+from fspo.domains.domain import load_domain
 from fspo.llm.requests import Reply, Request
 from fspo.synthesis.judging import (
     Comparison,
@@ -117,7 +117,7 @@ def test_an_answer_cannot_forge_another_one_or_the_question(forged):
 
 
 def test_a_measured_label_is_the_nearer_answer_if_it_is_nearer_by_the_margin(tmp_path):
-    domain = load_described(str(write_domain(tmp_path / "tiny")))  # five words are worth 1
+    domain = load_domain(str(write_domain(tmp_path / "tiny")))  # five words are worth 1
     labeller = MeasuredLabeller(domain, margin=0.5)
     exact, near, far = "a b c d e", "a b c d e f g", "a b c d e f g h i j"
     one, other, third = labeller.label(
@@ -134,7 +134,7 @@ def test_a_measured_label_is_the_nearer_answer_if_it_is_nearer_by_the_margin(tmp
 
 
 def test_who_wants_nothing_measurable_is_unsure(tmp_path):
-    domain = load_described(str(write_domain(tmp_path / "tiny")))
+    domain = load_domain(str(write_domain(tmp_path / "tiny")))
     pair = PAIR._replace(reader=READER._replace(wants={}))
     [verdict] = MeasuredLabeller(domain, margin=0.0).label([pair])
     assert verdict.outcome == "unsure"

@@ -15,10 +15,10 @@ KILLS = int(os.environ.get("FSPO_KILLS", "3"))
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from fspo.domains.described import load_described
+from fspo.domains.domain import load_domain
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.store import Remembered, Store
-from fspo.recipe import EngineRecipe
+from fspo.recipe import SynthesizeRecipe
 from fspo.synthesis.engine import make
 from fspo.synthesis.stage import Cast
 from fspo.synthesis.judging import ModelLabeller
@@ -33,8 +33,8 @@ class Slow(Pretend):
             for group in super().answer(requests[start:start + 8]):
                 yield [(start + place, reply) for place, reply in group]
 
-domain = load_described(str(folder))
-recipe = EngineRecipe(domain=str(folder), users=40, questions=30, answers_per_question=4,
+domain = load_domain(str(folder))
+recipe = SynthesizeRecipe(domain=str(folder), users=40, questions=30, answers_per_question=4,
                       preferences_per_user=12, refinements=3, grown_users=0.2)
 model = Remembered(Slow(), Store(out.with_name(out.name + ".replies.sqlite")))
 make(recipe, domain, Cast(model, model, ModelLabeller(model, domain.guidelines)),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_domain import write_domain
 from small_engine import Partial, Varied, run
 
-from fspo.domains.described import Example, load_described
+from fspo.domains.domain import Example, load_domain
 from fspo.llm.requests import Reply, Request
 from fspo.preferences.reading import load_preferences
 from fspo.synthesis.answers import write_answers
@@ -130,7 +130,7 @@ def test_a_writer_is_shown_the_answers_that_such_a_reader_likes(tmp_path: Path):
     example = 'examples: [{question: "Why?", answer: So.}], '
     text = text.replace("{value: short, ", "{value: short, " + example)
     (folder / "domain.yaml").write_text(text, encoding="utf-8")
-    domain = load_described(str(folder))
+    domain = load_domain(str(folder))
     drawn = seed_personas(domain, 12, np.random.default_rng(0), between=0.5)
     shown = [Example(question="Why?", answer="So.")]
     for persona in drawn:

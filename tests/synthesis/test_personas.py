@@ -7,28 +7,28 @@ import numpy as np
 import pytest
 from small_domain import write_domain
 
-from fspo.domains.described import Described, load_described
+from fspo.domains.domain import Domain, load_domain
 from fspo.errors import FspoError
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.requests import Reply, Request
-from fspo.recipe import EngineRecipe
+from fspo.recipe import SynthesizeRecipe
 from fspo.synthesis.personas import grow_personas, read_description, seed_personas
 from fspo.synthesis.population import populate
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Described:
-    return load_described(str(write_domain(tmp_path_factory.mktemp("domain") / "tiny")))
+def tiny(tmp_path_factory) -> Domain:
+    return load_domain(str(write_domain(tmp_path_factory.mktemp("domain") / "tiny")))
 
 
 @pytest.mark.parametrize(("name", "count"), [("elix", 550), ("roleplay", 1500)])
 def test_there_are_as_many_users_as_in_the_paper_each_once(name, count):
-    drawn = seed_personas(load_described(name), count, np.random.default_rng(0))
+    drawn = seed_personas(load_domain(name), count, np.random.default_rng(0))
     assert len({persona.description for persona in drawn}) == count
 
 
 def test_values_come_as_often_as_the_table_says():
-    roleplay = load_described("roleplay")
+    roleplay = load_domain("roleplay")
     drawn = seed_personas(roleplay, 1500, np.random.default_rng(0))
     for trait in roleplay.traits[1:]:
         told = Counter(p.traits[trait.name] for p in drawn if trait.name in p.traits)
@@ -115,7 +115,7 @@ def test_a_description_is_read_or_not(text, read):
 
 
 def test_shares_of_the_splits_are_the_recipes(tiny):
-    recipe = EngineRecipe(domain="x", users=40, validation=0.1, test=0.2, grown_users=0.25)
+    recipe = SynthesizeRecipe(domain="x", users=40, validation=0.1, test=0.2, grown_users=0.25)
     members = populate(recipe, tiny, Pretend(), pretend_embedder, 0)
     assert {split: len(own) for split, own in members.items()} == {
         "test": 8,
@@ -130,7 +130,7 @@ def test_shares_of_the_splits_are_the_recipes(tiny):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_small_split_has_every_value_of_the_first_trait(tiny, seed):
-    recipe = EngineRecipe(domain="x", users=40, validation=0.1, test=0.2)
+    recipe = SynthesizeRecipe(domain="x", users=40, validation=0.1, test=0.2)
     members = populate(recipe, tiny, Pretend(), pretend_embedder, seed)
     for split in ("test", "validation"):  # the rest, which is drawn evenly but for chance, is train
         counts = Counter(member.persona.traits["length"] for member in members[split])

@@ -5,11 +5,11 @@ from collections import Counter
 import pytest
 from small_domain import write_domain
 
-from fspo.domains.described import load_described
+from fspo.domains.domain import load_domain
 from fspo.llm.meter import Expected
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.requests import Request
-from fspo.recipe import RECIPES, EngineRecipe, read_recipe
+from fspo.recipe import RECIPES, SynthesizeRecipe, read_recipe
 from fspo.synthesis.engine import make
 from fspo.synthesis.judging import ModelLabeller
 from fspo.synthesis.preview import expected, preview, render
@@ -18,7 +18,7 @@ from fspo.synthesis.stage import Cast
 SERVER = {"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
 
 
-def recipe(folder, **settings: object) -> EngineRecipe:
+def recipe(folder, **settings: object) -> SynthesizeRecipe:
     plain = {
         "domain": str(folder),
         "users": 20,
@@ -32,7 +32,7 @@ def recipe(folder, **settings: object) -> EngineRecipe:
         "thinker": SERVER | {"price_out": 3.0},
         "labeller": SERVER | {"price_in": 1.0},
     }
-    return EngineRecipe.model_validate(plain | settings)
+    return SynthesizeRecipe.model_validate(plain | settings)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def folder(tmp_path):
 def test_it_counts_what_a_run_asks(folder, tmp_path):
     plan = recipe(folder)
     seen: list[Request] = []
-    domain, model = load_described(str(folder)), Pretend(seen.append)
+    domain, model = load_domain(str(folder)), Pretend(seen.append)
     cast = Cast(model, model, ModelLabeller(model, domain.guidelines))
     make(plan, domain, cast, pretend_embedder, tmp_path / "out", 0)
     asked = Counter(request.purpose for request in seen)
@@ -87,16 +87,16 @@ def test_who_measures_is_asked_nothing(folder):
     assert set(found["purposes"]) == {"answers"}
 
 
-@pytest.mark.parametrize("name", ["elix", "elix-easy", "roleplay", "reviews"])
+@pytest.mark.parametrize("name", ["elix", "elix-easy", "roleplay", "reviews", "reviews-tone"])
 def test_the_committed_recipes_can_be_looked_at(name):
-    recipe = read_recipe(EngineRecipe, RECIPES / f"{name}.yaml", {})
+    recipe = read_recipe(SynthesizeRecipe, RECIPES / f"{name}.yaml", {})
     asked = preview(recipe, 0, 0)["purposes"]
     assert asked["answers"]["requests"] == recipe.questions * recipe.answers_per_question
 
 
 def test_labels_in_opposition_are_counted_too(folder):
     each = {"users": 16, "questions": 12, "answers_per_question": 4, "preferences_per_user": 4}
-    recipe = EngineRecipe(domain=str(folder), guidelines=False, **each)
+    recipe = SynthesizeRecipe(domain=str(folder), guidelines=False, **each)
     opposed = recipe.model_copy(update={"opposed": True})
     alone, four = (preview(r, 0, 0)["purposes"]["labels"]["requests"] for r in (recipe, opposed))
     assert four > alone

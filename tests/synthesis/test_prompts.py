@@ -107,3 +107,21 @@ def test_a_question_is_read_or_not(text, read):
 def test_whatever_a_model_writes_is_a_question_on_one_line_or_nothing(text):
     read = read_question(text)
     assert read is None or (len(read.splitlines()) == 1 and read[-1] in "?.")
+
+
+def test_other_curated_questions_take_the_place_of_those_that_are_alike():
+    topics = {
+        "a": [f"Why does thing {n} rust?" for n in range(12)],
+        "b": ["Who built the bridge?", "Who built the bridge, then?"] * 6,
+    }
+
+    def embed(texts):
+        rows = pretend_embedder(texts)
+        rows[[text.startswith("Who") for text in texts]] = rows[0] * 0 + np.eye(rows.shape[1])[0]
+        return rows.astype(np.float32)
+
+    counts = {"test": 2, "validation": 0, "train": 8}
+    drawn = split_questions(topics, counts, embed, np.random.default_rng(0))
+    texts = [question.text for own in drawn.values() for question in own]
+    assert len(texts) == len(set(texts)) == 10
+    assert sum(text.startswith("Who") for text in texts) == 1

@@ -7,7 +7,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fspo.domains.reviews.measures import sentences
+from fspo.domains.measures import sentences
 from fspo.synthesis.quoting import cell, one_line, quoted, whole_sentences
 
 anything = st.text(

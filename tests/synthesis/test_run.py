@@ -1,172 +1,274 @@
-"""Labels and splits, on answers from a file as a finished run leaves it: no model is needed."""
+"""`fspo synthesize DOMAIN --recipe` as its user meets it: a process, a server, money, faults."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
+import yaml
+from chat_server import ChatServer
+from small_domain import write_domain
 
-from fspo.domains import load_domain
-from fspo.errors import FspoError
+from fspo.llm.pretend import Pretend
+from fspo.llm.requests import Request
 from fspo.preferences.reading import load_preferences
-from fspo.synthesis import responses
-from fspo.synthesis.run import LIKED, MARGIN, split_titles, split_users, synthesize
+from fspo.recipe import ModelRecipe
+from fspo.synthesis.run import synthesis_recipe
 
-REVIEWS = load_domain("reviews")
-WORDS = {
-    "positive, concise": "I love this wonderful {}.",
-    "negative, concise": "I hate this awful {}.",
-    "positive, verbose": "I love the wonderful {}. " + "The plot moves on to a good next room. " * 3
-    + "Each actor says what was written, and great music plays in between!",
-    "negative, verbose": "I hate the awful {}. " + "The plot moves on to a bad next room. " * 3
-    + "Each actor says what was written, and terrible music plays in between!",
-}  # fmt: skip
-SIZE = {"titles": 32, "users": 24, "preferences_per_user": 10, "seed": 3}
+KEY = "secret-key"
 
 
-def write_answers(path: Path, titles: int, seed: int) -> None:
-    """What `ask` leaves behind: its first line, and a line for each chunk."""
-    split = split_titles(REVIEWS.titles(), titles, seed)
-    request = responses.Request(REVIEWS.PERSONAS, split["train"] + split["test"], seed, "nobody")
-    responses._resume(request, path)
-    jobs = [(persona, title) for persona in request.personas for title in request.titles]
-    with path.open("a") as file:
-        for _ in range(responses.TRIES):
-            for persona, group in responses._chunks(jobs):
-                texts = [WORDS[persona].format(title) for title in group]
-                file.write(json.dumps({"persona": persona, "titles": group, "texts": texts}) + "\n")
-            jobs = [(p, title) for p, title in jobs if not fits(p, title)]
+def words(messages: list[dict], seed: int) -> str:
+    """What the server writes: sentences, so that they can be read."""
+    told = tuple((message["role"], message["content"]) for message in messages)
+    [[(_, reply)]] = Pretend().answer([Request(told, 1, seed=seed)])
+    return reply.text
 
 
-def fits(persona: str, title: str) -> bool:
-    """Not everything does: a title may be long, or praise in its own words."""
-    text = responses.tidy(WORDS[persona].format(title))
-    return text is not None and REVIEWS.fits(persona, text)
+def share(messages: list[dict]) -> float:
+    """Prefers the answer that comes first in the alphabet."""
+    one, other = messages[-1]["content"].split("Answer A:\n")[1].split("Answer B:\n")
+    return 0.9 if one.split("\n")[0] < other.split("\n")[0] else 0.1
+
+
+@pytest.fixture(scope="module")
+def _server() -> Iterator[ChatServer]:
+    with ChatServer(key=KEY) as running:
+        yield running
 
 
 @pytest.fixture
-def made(tmp_path):
-    write_answers(tmp_path / "data.responses.jsonl", SIZE["titles"], SIZE["seed"])
-    figures = synthesize(REVIEWS, tmp_path / "data", model="nobody", **SIZE)
-    return figures, load_preferences(tmp_path / "data")
+def server(_server: ChatServer) -> ChatServer:
+    _server.text, _server.share, _server.logprobs = words, share, True
+    _server.faults, _server.every, _server.requests = (), 0, 0
+    _server.latency = 0.0
+    _server.answered.clear()
+    return _server
 
 
-def test_splits_share_neither_users_nor_titles(made):
-    _, preferences = made
-    train, test = preferences.of("train"), preferences.of("test")
-    assert not {u for u, _ in train} & {u for u, _ in test}
-    assert not {p.prompt for _, p in train} & {p.prompt for _, p in test}
-    assert (len(train.by_user), len(test.by_user)) == (16, 8)
-    assert {p.prompt for _, p in preferences} <= {
-        REVIEWS.prompt(title) for group in REVIEWS.titles().values() for title in group
+@pytest.fixture(scope="module")
+def domain(tmp_path_factory) -> Path:
+    return write_domain(tmp_path_factory.mktemp("domain") / "tiny")
+
+
+@pytest.fixture
+def plan(tmp_path: Path, domain: Path, server: ChatServer) -> Path:
+    model = {"kind": "openai", "model": "m", "base_url": server.url, "key_from": "SERVER_KEY"}
+    model |= {"price_out": 1.0}
+    settings = {
+        "domain": str(domain),
+        "users": 12,
+        "questions": 12,
+        "answers_per_question": 3,
+        "preferences_per_user": 4,
+        "refinements": 2,
+        "remakes": 1,
+        "writers": [model, model | {"temperature": 1.3, "weight": 0.5}],
+        "thinker": model,
+        "labeller": model,
     }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return path
 
 
-def test_users_between_the_kinds_are_for_testing_only(made):
-    _, preferences = made
-    kinds = {split: [u.attributes["kind"] for u in preferences.of(split).users.values()]
-             for split in ("train", "test")}  # fmt: skip
-    assert "interpolated" not in kinds["train"]
-    assert kinds["test"].count("interpolated") == 4
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, object]:
+    """What the first uninterrupted run wrote and asked, once there was one."""
+    return {}
 
 
-def test_labels_are_what_the_users_attributes_say(made):
-    _, preferences = made
-    for user_id, preference in preferences:
-        a = preferences.users[user_id].attributes
-        found = [REVIEWS.measure(text) for text in (preference.chosen, preference.rejected)]
-        words = [np.clip(2 * np.log(f["words"] / 10) / np.log(2.5) - 1, -1, 1) for f in found]
-        praise = [np.clip(f["sentiment"] / 0.5, -1, 1) for f in found]
-        gap = a["sentiment"] * (praise[0] - praise[1])
-        gap += a["verbosity"] * (words[0] - words[1])
-        likes = a["sentiment"] * praise[0] + a["verbosity"] * words[0]
-        assert likes >= LIKED - 1e-9
-        assert gap >= MARGIN - 1e-9
-        assert preference.extra["gap"] == pytest.approx(gap, abs=1e-3)
+def change(plan: Path, **settings: object) -> None:
+    given = yaml.safe_load(plan.read_text(encoding="utf-8"))
+    plan.write_text(yaml.safe_dump(given | settings), encoding="utf-8")
 
 
-def test_each_user_is_asked_about_a_title_once(made):
-    _, preferences = made
-    for rows in preferences.by_user.values():
-        prompts = [p.prompt for p in rows]
-        assert len(set(prompts)) == len(prompts)
-    train = preferences.of("train")
-    assert {len(rows) for rows in train.by_user.values()} == {SIZE["preferences_per_user"]}
-    test = list(preferences.of("test").by_user.values())
-    assert {len(rows) for rows in test} <= {6, 7, 8}  # as many titles, but those nobody disputes
+def start(plan: Path, *flags: object, key: str | None = KEY) -> subprocess.Popen[str]:
+    domain = yaml.safe_load(plan.read_text(encoding="utf-8"))["domain"]
+    command = [sys.executable, "-m", "fspo", "synthesize", domain]
+    command += ["--recipe", str(plan), "--out", str(plan.parent / "out"), *map(str, flags)]
+    environment = {name: value for name, value in os.environ.items() if name != "SERVER_KEY"}
+    environment |= {"SERVER_KEY": key} if key else {}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
 
 
-def test_a_four_is_asked_about_the_same_titles_in_the_same_order(made):
-    _, preferences = made
-    everybody = [[p.prompt for p in rows] for rows in preferences.by_user.values()]
-    for start in range(0, len(everybody), 4):
-        assert all(prompts == everybody[start] for prompts in everybody[start : start + 4])
-    assert everybody[0] != everybody[4]
+def run(plan: Path, *flags: object, key: str | None = KEY) -> subprocess.CompletedProcess[str]:
+    process = start(plan, *flags, key=key)
+    said, faults = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, said, faults)
 
 
-def test_for_every_preference_somebody_has_the_opposite(made):
-    figures, preferences = made
-    for split in ("train", "test"):
-        rows = [(p.prompt, p.chosen, p.rejected) for _, p in preferences.of(split)]
-        turned = [(prompt, rejected, chosen) for prompt, chosen, rejected in rows]
-        assert sorted(rows) == sorted(turned)
-    assert figures["chosen_is_longer"] == 0.5
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_a_corner_user_sees_pairs_that_differ_in_one_thing_and_in_two(made):
-    _, preferences = made
-    corner = [u for u, user in preferences.users.items() if user.attributes["kind"] in WORDS]
-    differences = set()
-    for user_id in corner:
-        for preference in preferences.by_user[user_id]:
-            first = preference.extra["chosen_persona"].split(", ")
-            second = preference.extra["rejected_persona"].split(", ")
-            differences.add((first[0] != second[0], first[1] != second[1]))
-    assert differences == {(True, False), (False, True), (True, True)}
+def assert_told(done: subprocess.CompletedProcess[str], *told: str) -> None:
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("fspo: ")
+    assert "Traceback" not in done.stderr
+    for text in told:
+        assert text in last, last
 
 
-def test_the_same_seed_writes_the_same_bytes(made, tmp_path):
-    def contents() -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+def test_a_run_over_http_and_a_second_one_that_costs_nothing(plan, server, tmp_path, whole):
+    done = run(plan, "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert len(load_preferences(tmp_path / "out")) == figures["preferences"] > 40
+    assert "This may cost" in done.stderr
+    [cost] = figures["cost"]["models"]
+    assert cost["requests"] == sum(server.answered.values()) == len(server.answered)
+    assert figures["cost"]["spent"] == pytest.approx(cost["output_tokens"] / 1e6, abs=1e-6)
+    assert cost["requests"] < cost["output_tokens"] < 5 * cost["requests"]
+    first = contents(tmp_path / "out")
+    assert json.loads(first["checks.json"])["preferences"] == figures["preferences"]
+    assert {"README.md", "growth.jsonl", "plots/checks.png", "users.parquet"} < set(first)
+    assert KEY not in done.stdout + done.stderr
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 
-    before = contents()
-    synthesize(REVIEWS, tmp_path / "data", model="nobody", **SIZE)
-    assert contents() == before
-    write_answers(tmp_path / "other.responses.jsonl", SIZE["titles"], 4)
-    synthesize(REVIEWS, tmp_path / "other", model="nobody", **(SIZE | {"seed": 4}))
-    other = (tmp_path / "other" / "preferences.parquet").read_bytes()
-    assert other != before["preferences.parquet"]
-
-
-def test_the_figures_count_what_was_written(made, tmp_path):
-    figures, preferences = made
-    assert figures["users"] == {"train": 16, "test": 8}
-    assert sum(figures["preferences"].values()) == len(preferences)
-    assert figures["titles"] == {"train": 24, "test": 8}
-    lines = (tmp_path / "data.responses.jsonl").read_text().splitlines()[1:]
-    written = [(chunk["persona"], t) for chunk in map(json.loads, lines) for t in chunk["titles"]]
-    assert len(set(written)) == 128
-    assert figures["answers"] == sum(fits(*job) for job in set(written)) < 128
-    assert figures["dropped"] == pytest.approx(1 - figures["answers"] / len(written), abs=1e-4)
-    assert figures["personas"]["negative, concise"]["sentiment"] < -0.5
-    card = (tmp_path / "data" / "README.md").read_text()
-    assert f"{len(preferences)} preferences of 24 users who do not exist" in card
+    before = server.requests
+    again = run(plan, "--json")
+    assert server.requests == before
+    assert json.loads(again.stdout)["cost"]["spent"] == 0
+    assert contents(tmp_path / "out") == first
+    whole |= {"files": first, "asked": dict(server.answered)}
 
 
-@pytest.mark.parametrize("count", [0, 4, 30, 10_000])
-def test_titles_that_cannot_be_split_evenly_are_refused(count):
-    with pytest.raises(FspoError, match="multiple of 4, from 8 to"):
-        split_titles(REVIEWS.titles(), count, 0)
+def test_the_current_folder_can_be_written(plan, server, tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    command = [sys.executable, "-m", "fspo", "synthesize", "--recipe", str(plan), "--quiet"]
+    command += [yaml.safe_load(plan.read_text(encoding="utf-8"))["domain"], "--out", "."]
+    environment = os.environ | {"SERVER_KEY": KEY}
+    before = here.stat().st_ino
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(load_preferences(here)) > 40
+    assert here.stat().st_ino == before  # a shell that stands in it sees what was written
+    assert (tmp_path / "here.replies.sqlite").is_file()
 
 
-@pytest.mark.parametrize("count", [0, 12, 40])
-def test_users_that_cannot_be_balanced_are_refused(count):
-    with pytest.raises(FspoError, match="multiple of 24"):
-        split_users(REVIEWS, count, 0)
+def test_a_budget_that_is_too_small_stops_and_a_larger_one_goes_on(plan, server, tmp_path, whole):
+    # A label is one token, which costs a millionth; anything else that is written is five.
+    assert_told(run(plan, "--budget", 0.0005), "the budget of 0.0005 is used up", "kept")
+    assert 20 < sum(server.answered.values()) < len(whole["asked"])
+    assert not (tmp_path / "out").exists()
+    assert run(plan, "--budget", 1).returncode == 0
+    assert contents(tmp_path / "out") == whole["files"]
+    assert server.answered == whole["asked"]  # nothing was asked twice
 
 
-def test_a_model_that_writes_nothing_usable_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(WORDS, "negative, concise", "no")
-    write_answers(tmp_path / "data.responses.jsonl", 32, 3)
-    with pytest.raises(FspoError, match="no usable answer as 'negative, concise'"):
-        synthesize(REVIEWS, tmp_path / "data", model="nobody", **SIZE)
+def test_faults_of_the_server_change_no_byte(plan, server, tmp_path, whole):
+    server.faults, server.every = ("429", "500", "drop", "shape", "json", "html"), 12
+    assert run(plan).returncode == 0
+    assert contents(tmp_path / "out") == whole["files"]
+    assert server.answered == whole["asked"]
+
+
+def ray_workers() -> set[int]:
+    """The processes of Ray's workers that hold our class."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if line.startswith("ray::") and "Worker" in line:
+            found.add(int(path.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for Ray's workers in /proc")
+def test_a_cluster_of_which_a_worker_is_killed_writes_the_very_same_dataset(
+    plan, server, tmp_path, whole
+):
+    pytest.importorskip("ray")
+    server.latency = 0.02
+    process = start(plan, "--engine", "ray", "--workers", 2)
+    killed = 0
+    while process.poll() is None and not killed:
+        time.sleep(0.1)
+        if server.requests > 100 and (workers := ray_workers()):
+            killed = min(workers)
+            os.kill(killed, signal.SIGKILL)
+    said, faults = process.communicate()
+    assert process.returncode == 0, faults
+    assert killed, said
+    assert contents(tmp_path / "out") == whole["files"]
+    assert server.answered.keys() == whole["asked"].keys()
+    # What the dead worker had on the wire is asked again, and nothing else.
+    assert sum(server.answered.values()) - len(server.answered) <= 32
+    assert "INFO" not in faults
+    assert "WARNING" not in faults
+
+
+def test_a_server_without_log_probs_labels_by_its_letters(plan, server, tmp_path):
+    server.logprobs = False
+    server.text = lambda m, seed: (
+        ("A" if share(m) > 0.5 else "B") if "Answer A:" in m[-1]["content"] else words(m, seed)
+    )
+    assert run(plan, "--json").returncode == 0
+    probabilities = {p.extra["probability"] for _, p in load_preferences(tmp_path / "out")}
+    assert probabilities == {1.0}
+
+
+def test_what_is_wrong_with_server_or_key_is_told_in_one_line(plan, server, tmp_path):
+    assert_told(run(plan, key=None), "SERVER_KEY is not set")
+    assert_told(run(plan, key="wrong"), "refuses the key", "[key]")
+    down = yaml.safe_load(plan.read_text(encoding="utf-8"))["labeller"]
+    change(plan, writers=[down | {"base_url": "http://127.0.0.1:9/v1"}])
+    assert_told(run(plan), "127.0.0.1:9", "no answer after 3 tries", "run again to go on")
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_that_do_not_fit_are_told_before_anything_is_asked(plan, server):
+    assert_told(run(plan, "--engine", "spark"), "use local or ray")
+    assert_told(run(plan, "--model", "x"), "--model")
+    assert_told(run(plan, "--titles", 9), "--titles is called --questions now")
+    change(plan, labeller="measured")
+    assert_told(run(plan), "a measured labeller does not read descriptions")
+    change(plan, titles=9)
+    assert_told(run(plan), "unknown key 'titles'; it is called 'questions' now")
+    given = plan.read_text(encoding="utf-8").replace("titles: 9\n", "")
+    plan.write_text(given, encoding="utf-8")
+    change(plan, labeler="measured")
+    assert_told(run(plan), "unknown key 'labeler'; did you mean 'labeller'?")
+    assert server.requests == 0
+
+
+def test_a_domain_of_ours_has_a_recipe_of_its_own():
+    plan = synthesis_recipe(None, {"domain": "elix", "users": 33}, None, None)
+    assert (plan.labeller, plan.users) == ("measured", 33)
+    assert synthesis_recipe(None, {"domain": "elix"}, "m", None).labeller == ModelRecipe(model="m")
+    measured = synthesis_recipe(None, {"domain": "elix"}, "m", "measured")
+    assert (measured.labeller, measured.writers[0].model) == ("measured", "m")
+
+
+def test_a_preview_asks_nothing_and_writes_nothing(plan, server, tmp_path):
+    before = set(tmp_path.iterdir())
+    done = run(plan, "--preview", 2, key=None)
+    assert done.returncode == 0, done.stderr
+    assert "--- labels, request 2" in done.stdout
+    assert "--- labels, request 3" not in done.stdout
+    assert "upper estimates" in done.stdout
+    found = json.loads(run(plan, "--preview", 1, "--json").stdout)
+    assert found["purposes"]["answers"]["requests"] == 12 * 3
+    assert server.requests == 0
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_answers_that_only_chance_tells_apart(plan, server, tmp_path):
+    change(plan, diversity="none")
+    assert run(plan).returncode == 0
+    out = load_preferences(tmp_path / "out")
+    assert len(out) > 20
+    assert {preference.extra["chosen_manner"] for _, preference in out} == {""}
+    assert "anew each time" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

@@ -6,11 +6,16 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from statistics import fmean
-
-from fspo.domains.reviews.measures import measure as _measure_review
-from fspo.domains.reviews.measures import sentences
+from typing import Any
 
 _CASUAL = re.compile(r"!|\w['’](s|m|re|ve|ll|d|t)\b|\b(yeah|wow|hey|guys|gonna|kinda|cool)\b", re.I)
+_SENTENCE = re.compile(r"[^.!?…]+[.!?…]*")
+_WORD = re.compile(r"\w")
+
+
+def sentences(text: str) -> list[str]:
+    """A text's sentences, each with its full stop if it has one; what holds no word is none."""
+    return [found for found in _SENTENCE.findall(text) if _WORD.search(found)]
 
 
 def words(text: str) -> float:
@@ -18,9 +23,22 @@ def words(text: str) -> float:
     return float(len(text.split()))
 
 
+@lru_cache(maxsize=1 << 16)
 def sentiment(text: str) -> float:
-    """The mean of VADER's compound score over the sentences, from -1 to 1."""
-    return float(_measure_review(text)["sentiment"])
+    """The mean of VADER's compound score over the sentences, from -1 to 1.
+
+    Its authors advise so: over a whole text the score grows with length, so that a long text would
+    pass for the kinder one.
+    """
+    scores = (_analyzer().polarity_scores(s)["compound"] for s in sentences(text))
+    return fmean([*scores] or [0.0])
+
+
+@lru_cache(maxsize=1)
+def _analyzer() -> Any:
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    return SentimentIntensityAnalyzer()
 
 
 @lru_cache(maxsize=1 << 16)

@@ -172,27 +172,38 @@ def versions() -> dict[str, str]:
 def _judge(
     recipe: EvaluateRecipe, test: Preferences, out: Path, seed: int, trust_domain: bool
 ) -> tuple[Judge | None, Builder]:
-    """The judge that was asked for, or the one whose measures know these users, if there is one.
+    """The judge that was asked for, or the one that the dataset's card names, if it names one.
 
     Beside it what pays for a model's verdicts.
     """
-    from fspo.domains import load_domain
     from fspo.evaluation.judges import judge_recipe, load_judge
     from fspo.llm.build import Builder
     from fspo.llm.store import Store
 
-    name = recipe.judge
-    if name is None:
-        known = all(map(load_domain("reviews").knows, test.users.values()))
-        name = "reviews" if known else "none"
-        if not known:
-            say("no measures of ours know these users: nothing is written or judged; see --judge")
+    name = recipe.judge or _fitting_judge(test)
     if name == "none":
         return None, Builder(None)
     chosen = judge_recipe(name, trust_domain)
     store = Store(out / "verdicts.sqlite") if chosen.kind == "model" else None
     builder = Builder(store, chosen.budget)
     return load_judge(chosen, builder, seed), builder
+
+
+def _fitting_judge(test: Preferences) -> str:
+    """Returns the domain whose measures say what these users prefer, or "none"."""
+    from fspo.domains.domain import domain_names
+    from fspo.evaluation.judges import is_earlier_review
+    from fspo.preferences.contents import card_judge
+
+    name = card_judge(test.source)
+    if name is None and all(is_earlier_review(user.attributes) for user in test.users.values()):
+        name = "reviews"  # cards of versions up to 0.2 did not say so
+    if name in domain_names():
+        return name
+    # A domain's folder runs its own code: that is for the user to say, not for a dataset.
+    why = f"the data's card names {name} as its judge" if name else "no judge is known to fit"
+    say(f"{why}: nothing is written or judged; see --judge")
+    return "none"
 
 
 def _started(recipe: EvaluateRecipe) -> list[Trained]:

@@ -12,8 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field, model_validator
 
-from fspo.domains import domain_names, load_domain
-from fspo.domains.described import code_of, described_names, load_described
+from fspo.domains.domain import Domain, code_of, load_domain
 from fspo.errors import FspoError
 from fspo.evaluation.winrate import Utility, outcome
 from fspo.llm.build import Builder
@@ -124,8 +123,8 @@ def load_judge(recipe: JudgeRecipe, builder: Builder, seed: int = 0) -> Judge:
         FspoError: if the domain or the model cannot be used.
     """
     if recipe.kind == "measured":
-        named = Path(recipe.domain).name
-        return MeasuredJudge(named, domain_utility(recipe.domain), _measures(recipe.domain))
+        domain = load_domain(recipe.domain)
+        return MeasuredJudge(Path(recipe.domain).name, _utility(domain), _measure(domain))
     if recipe.kind == "reward":
         from fspo.evaluation.reward_judge import load_reward_judge
 
@@ -204,50 +203,58 @@ class MeasuredJudge:
         return "" if math.isfinite(worth) else f"{place}: they make an answer worth {worth}"
 
 
-def _measures(name: str) -> Measure:
-    if name in domain_names():
-        return load_domain(name).measure
-    functions = load_described(name).functions
-    return lambda text: {measure: function(text) for measure, function in functions.items()}
-
-
 def domain_utility(name: str) -> Utility:
-    """What an answer is worth to a user, by the measures of a domain.
+    """Returns what an answer is worth to a user, by the measures of a domain.
 
-    The users of a described domain have an attribute `wants`, and an answer is worth the more the
-    nearer it comes to that, as in `MeasuredLabeller.utility`. A programmed domain knows its own
-    attributes. Reviews are both, and each user is measured by the attributes that they have.
+    Users have an attribute `wants`, and an answer is worth the more the nearer it comes to that,
+    as in `MeasuredLabeller.utility`.
 
     Raises:
         FspoError: if there is no such domain, or it has no measures.
     """
-    programmed = load_domain(name).utility if name in domain_names() else None
-    described = None
-    if programmed is None or name in described_names():
-        described = _wanted(name)
-
-    def utility(attributes: Mapping[str, Any], text: str) -> float:
-        if described and (not programmed or "wants" in attributes):
-            return described(attributes, text)
-        assert programmed is not None  # one of the two there is
-        return programmed(attributes, text)
-
-    return utility
+    return _utility(load_domain(name))
 
 
-def _wanted(name: str) -> Utility:
-    domain = load_described(name)
+def _utility(domain: Domain) -> Utility:
     if not domain.measures:
         raise FspoError(
-            f"{name}: it has no measures, so it cannot judge: let a model judge, or set `measures` "
-            "in its domain.yaml."
+            f"{domain.name}: it has no measures, so it cannot judge: let a model judge, or set "
+            "`measures` in its domain.yaml."
         )
     labeller = MeasuredLabeller(domain, margin=0.0)
 
     def utility(attributes: Mapping[str, Any], text: str) -> float:
+        if "praise" in domain.measures and "wants" not in attributes:
+            attributes = _from_earlier(attributes)
         wants = attributes["wants"]
         if not isinstance(wants, Mapping) or not wants:
             raise TypeError("'wants' has to be a number for each measure")
-        return labeller.utility(wants, text)
+        return labeller.utility(wants, text, attributes.get("importance", {}))
 
     return utility
+
+
+def is_earlier_review(attributes: Mapping[str, Any]) -> bool:
+    """Returns whether these are attributes of Reviews as versions up to 0.2 wrote them."""
+    return {"sentiment", "verbosity"} <= attributes.keys()
+
+
+def _from_earlier(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a user of Reviews wants, from attributes that versions up to 0.2 wrote.
+
+    These were the worth of a unit of praise and of length. Measures end at -1 and 1: so much worth
+    is the importance of being near to the one end or the other.
+    """
+    if not is_earlier_review(attributes):
+        return attributes
+    worth = {"praise": attributes["sentiment"], "verbosity": attributes["verbosity"]}
+    return {
+        "wants": {name: 1.0 if value > 0 else -1.0 for name, value in worth.items()},
+        "importance": {name: abs(value) for name, value in worth.items()},
+    }
+
+
+def _measure(domain: Domain) -> Measure:
+    names = {"words", "sentiment", *domain.measures}
+    functions = {name: domain.functions[name] for name in domain.functions if name in names}
+    return lambda text: {name: function(text) for name, function in functions.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fspo.console import say
 from fspo.llm.faults import shown
@@ -18,6 +18,7 @@ def ask_readable(
     read: Callable[[str], T | None],
     tries: int,
     description: str = "",
+    fits: Callable[[int, Any], bool] = lambda place, found: True,
 ) -> list[tuple[T | None, Reply]]:
     """What `read` makes of each reply, and the reply.
 
@@ -28,6 +29,7 @@ def ask_readable(
             whatever it is, `read` raises nothing.
         tries: how often a request is asked, with those of its fellows that could not be read.
         description: what progress is shown as; with none, no progress is shown.
+        fits: whether what was read is what the request at that place asked for.
 
     Returns:
         In the order of the requests; None where no try could be read, with the last reply.
@@ -37,7 +39,8 @@ def ask_readable(
     for attempt in range(tries):
         asked = [requests[p].again(attempt) if attempt else requests[p] for p in waiting]
         for place, reply in zip(waiting, ask(model, asked, description), strict=True):
-            found[place] = (read(reply.text), reply)
+            what = read(reply.text)
+            found[place] = (what if what is None or fits(place, what) else None, reply)
         # What a server will not answer, it will not answer to another draw.
         waiting = [p for p in waiting if found[p][0] is None and not found[p][1].refused]
         if not waiting:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 from math import exp
 
 from fspo.errors import FspoError
 from fspo.llm.local import LocalModel
 from fspo.llm.meter import Meter
 from fspo.llm.requests import Reply, Request
+
+_LEAST_GROUP = 8  # conversations that begin alike, on average: fewer are not worth a pass
 
 Kind = tuple[int, float, float, tuple[str, ...]]  # what the requests of a batch have in common
 
@@ -69,8 +71,8 @@ class LocalChat:
 
     def _write(self, requests: Sequence[Request]) -> list[Reply]:
         prompts, first = self._prompts(requests), requests[0]
-        [texts] = self._local.continue_all(
-            [prompts],
+        texts = self._local.continue_all(
+            grouped(requests, prompts),
             max_new_tokens=first.max_tokens,
             temperature=first.temperature,
             top_p=first.top_p,
@@ -78,7 +80,7 @@ class LocalChat:
         )
         return [
             self._reply(text, prompt, len(self._local.tokenizer(text).input_ids))
-            for text, prompt in zip(texts, prompts, strict=True)
+            for text, prompt in zip(chain.from_iterable(texts), prompts, strict=True)
         ]
 
     def _choose(self, requests: Sequence[Request]) -> list[Reply]:
@@ -115,6 +117,19 @@ def batches(requests: Sequence[Request], size: int) -> Iterator[list[int]]:
         places = list(alike)
         for start in range(0, len(places), size):
             yield places[start : start + size]
+
+
+def grouped(requests: Sequence[Request], prompts: Sequence[list[int]]) -> list[Sequence[list[int]]]:
+    """The prompts of a batch, in groups whose conversations are the same up to the last message.
+
+    What a group begins with is read once, one group after the other: many small ones would take
+    longer than the batch as it is.
+    """
+    groups: list[Sequence[list[int]]] = [
+        [prompt for _, prompt in own]
+        for _, own in groupby(zip(requests, prompts, strict=True), lambda two: two[0].messages[:-1])
+    ]
+    return groups if len(groups) * _LEAST_GROUP <= len(prompts) else [prompts]
 
 
 def _kind(request: Request) -> Kind:

@@ -1,4 +1,4 @@
-"""What a dataset's card says that its folder holds, so that one which is gone in part is noticed.
+"""What a dataset's card says to programs: which tables its folder holds, and which judge fits.
 
 Datasets without such a card, and other people's cards, say nothing, and are read as they are.
 """
@@ -29,15 +29,31 @@ def check_contents(folder: Path) -> None:
             )
 
 
+def card_judge(path: str | Path) -> str | None:
+    """Returns the domain whose measures say what a dataset's users prefer, if its card names one.
+
+    Args:
+        path: the dataset's folder; other datasets have no card of ours.
+    """
+    front = _front_matter(Path(path) / "README.md")
+    judge = re.search(r"^fspo: *\r?\n +judge: *\"?([^\"\r\n]+?)\"? *\r?$", front, re.MULTILINE)
+    return judge[1] if judge else None
+
+
 def _named_tables(card: Path) -> list[str]:
+    return re.findall(
+        r"^ *data_files: *(preferences|users)\.(?:parquet|jsonl) *\r?$",
+        _front_matter(card),
+        re.MULTILINE,
+    )
+
+
+def _front_matter(card: Path) -> str:
+    """Returns the YAML that a card of ours begins with; nothing of other cards."""
     try:
         with card.open("rb") as file:
             text = file.read(_LONGEST).decode("utf-8", "replace")
     except OSError:
-        return []
+        return ""
     front = re.match(r"---\r?\n(.*?)\n---", text, re.DOTALL)
-    if front is None or not re.search(r"^- fspo\s*$", front[1], re.MULTILINE):
-        return []
-    return re.findall(
-        r"^ *data_files: *(preferences|users)\.(?:parquet|jsonl) *\r?$", front[1], re.MULTILINE
-    )
+    return front[1] if front and re.search(r"^- fspo\s*$", front[1], re.MULTILINE) else ""

@@ -52,8 +52,20 @@ class PreferenceStream:
         while len(self._rows) >= ROWS_AT_ONCE:
             self._flush(ROWS_AT_ONCE)
 
-    def finish(self, users: Sequence[User], card: str, beside: Mapping[str, bytes]) -> None:
+    def finish(
+        self,
+        users: Sequence[User],
+        card: str,
+        beside: Mapping[str, bytes],
+        judge: str | None = None,
+    ) -> None:
         """Writes the users, the card, and the files `beside`, by their paths in the folder.
+
+        Args:
+            users: of the preferences.
+            card: Markdown for README.md.
+            beside: path in the folder -> content of a further file.
+            judge: the domain whose measures say what these users prefer, if one does.
 
         Raises:
             FspoError: if there are no preferences.
@@ -68,7 +80,7 @@ class PreferenceStream:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
         check_whole(card, "the card")
-        write_card(self._folder, card, "parquet", users=True)
+        write_card(self._folder, card, "parquet", True, judge)
 
     def close(self) -> None:
         """Lets go of the file, written to its end or not."""

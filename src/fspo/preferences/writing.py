@@ -63,9 +63,11 @@ def check_place(folder: Path) -> None:
         )
 
 
-def write_card(folder: Path, card: str, layout: Layout, users: bool) -> None:
-    """Writes README.md: what the hub's library needs to know, then the card."""
-    text = _front_matter(layout, users) + card.strip() + "\n"
+def write_card(
+    folder: Path, card: str, layout: Layout, users: bool, judge: str | None = None
+) -> None:
+    """Writes README.md: what the hub's library and `card_judge` need to know, then the card."""
+    text = _front_matter(layout, users, judge) + card.strip() + "\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
@@ -130,12 +132,13 @@ def write_parquet(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
         raise FspoError(f"{path.name}: cannot be written as parquet: {error}") from error
 
 
-def _front_matter(layout: Layout, users: bool) -> str:
-    """What the hub's library needs to know: which file is which table."""
+def _front_matter(layout: Layout, users: bool, judge: str | None) -> str:
+    """Returns which file is which table, and which judge fits, as YAML."""
     tables = ["preferences", *(["users"] if users else [])]
     configs = "".join(
         f"- config_name: {name}\n  data_files: {name}.{layout}\n"
         + ("  default: true\n" if name == "preferences" else "")
         for name in tables
     )
-    return f"---\nconfigs:\n{configs}tags:\n- preferences\n- personalization\n- fspo\n---\n\n"
+    own = "" if judge is None else f"fspo:\n  judge: {json.dumps(judge)}\n"
+    return f"---\nconfigs:\n{configs}tags:\n- preferences\n- personalization\n- fspo\n{own}---\n\n"

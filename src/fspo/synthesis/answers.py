@@ -10,23 +10,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
-from fspo.domains.described import Described, Example
+from fspo.domains.domain import Domain, Example
 from fspo.llm.asking import ask_readable
 from fspo.llm.requests import LanguageModel, Request
 from fspo.synthesis.personas import Persona
 from fspo.synthesis.prompts import Question
 from fspo.synthesis.quoting import one_line
-from fspo.synthesis.responses import REFUSAL, says_something
 
 TEMPERATURE = 1.0
 TOP_P = 0.95
-TRIES = 3  # how often an answer or a list of views is asked for, until it can be read
+TRIES = 3  # how often an answer or a list of views is asked for, until it will do
+MIN_WORDS = 3
+MIN_DIFFERENT_WORDS = 0.4  # of all words; what a model writes that is caught in a loop has fewer
+
+REFUSAL = re.compile(r"(i'm|i am) sorry, (but )?(i|as)\b|i (can't|cannot) |as an ai\b", re.I)
 
 _END = re.compile(r"[.!?…][\"')\]*_”’]*(?=\s|$)")
 
@@ -50,10 +53,14 @@ class Manner(NamedTuple):
 
     Attributes:
         text: the reader or the view that it is written for; empty for none.
+        ask: the reader's own way to be asked for; empty: the writer is told of `text`.
+        wants: measure -> what that reader wants it to measure.
         examples: answers that suit that reader.
     """
 
     text: str = ""
+    ask: str = ""
+    wants: Mapping[str, float] = {}
     examples: Sequence[Example] = ()
 
 
@@ -64,7 +71,7 @@ class Views(BaseModel):
 
 
 def write_answers(
-    domain: Described,
+    domain: Domain,
     questions: Sequence[Question],
     personas: Sequence[Persona],
     writer: LanguageModel,
@@ -75,6 +82,9 @@ def write_answers(
     generator: np.random.Generator,
 ) -> dict[str, list[Answer]]:
     """At most `each` different answers to each question, by its text.
+
+    One that does not suit the reader that it is written for, by the domain's measures and their
+    tolerances, is asked for again, and left out in the end.
 
     Args:
         domain: says how answers are made to differ.
@@ -97,7 +107,12 @@ def write_answers(
         for question, own in zip(questions, manners, strict=True)
         for number, manner in enumerate(own)
     ]
-    replies = iter(ask_readable(writer, requests, read_answer, TRIES, "Writing answers"))
+    wants = [manner.wants for own in manners for manner in own]
+
+    def fits(place: int, text: str) -> bool:
+        return domain.suits(wants[place], text)
+
+    replies = iter(ask_readable(writer, requests, read_answer, TRIES, "Writing answers", fits))
     answers: dict[str, list[Answer]] = {}
     for question, own in zip(questions, manners, strict=True):
         found: dict[str, Answer] = {}
@@ -118,12 +133,17 @@ def _steered(
     """For each question, different personas while there are enough."""
     return [
         [
-            Manner(personas[place].description, personas[place].examples)
+            _manner(personas[place])
             for turn in range(0, each, len(personas))
             for place in generator.permutation(len(personas))[: each - turn]
         ]
         for _ in questions
     ]
+
+
+def _manner(persona: Persona) -> Manner:
+    text = persona.kind if persona.ask else persona.description
+    return Manner(text, persona.ask, persona.wants, persona.examples)
 
 
 def _viewed(
@@ -175,19 +195,29 @@ def read_answer(text: str) -> str | None:
     return whole if says_something(whole) else None
 
 
+def says_something(text: str) -> bool:
+    """Whether `text` is long enough, and not the same words again and again."""
+    words = text.split()
+    different = len({word.lower() for word in words})
+    return len(words) >= MIN_WORDS and different >= MIN_DIFFERENT_WORDS * len(words)
+
+
 def _answer_request(
-    domain: Described, question: Question, manner: Manner, number: int, max_tokens: int
+    domain: Domain, question: Question, manner: Manner, number: int, max_tokens: int
 ) -> Request:
-    if not manner.text:
+    if manner.ask or not manner.text:
         opening = domain.answer
     elif domain.diversity == "views":
         opening = f"{domain.answer}\nWrite from this view: {manner.text}"
     else:
         opening = f"{domain.answer}\nWrite for this reader: {manner.text}"
+    ask = manner.ask or "{}"
     shown = [
         turn
         for example in manner.examples
-        for turn in (("user", example.question), ("assistant", example.answer))
+        for turn in (("user", ask.replace("{}", example.question)), ("assistant", example.answer))
     ]
-    messages = (("system", opening), *shown, ("user", question.text))
+    # Beside examples that are asked for in so many words, an instruction is only in their way.
+    told = () if manner.ask and shown else (("system", opening),)
+    messages = (*told, *shown, ("user", ask.replace("{}", question.text)))
     return Request(messages, max_tokens, TEMPERATURE, TOP_P, seed=number, purpose="answers")

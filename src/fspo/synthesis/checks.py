@@ -21,12 +21,12 @@ Matrix = NDArray[np.float64]
 
 def similarity(answers: Mapping[str, Sequence[Answer]], embedder: Embedder) -> dict[str, Any]:
     """Pairwise cosine similarity of the answers to each question, averaged over questions."""
-    by_question = []
-    for own in answers.values():
-        if len(own) > 1:
-            by_question.append(similarities(embedder([answer.text for answer in own])))
-    if not by_question:
+    several = [own for own in answers.values() if len(own) > 1]
+    if not several:
         return {"mean": None, "median": None, "questions": 0}
+    vectors = embedder([answer.text for own in several for answer in own])
+    ends = np.cumsum([len(own) for own in several])[:-1]
+    by_question = [similarities(own) for own in np.split(vectors, ends)]
     return {
         "mean": round(float(np.mean([values.mean() for values in by_question])), 4),
         "median": round(float(np.median(np.concatenate(by_question))), 4),

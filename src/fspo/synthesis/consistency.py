@@ -7,8 +7,8 @@ from itertools import islice
 
 import numpy as np
 
-from fspo.domains.described import Described
-from fspo.recipe import EngineRecipe
+from fspo.domains.domain import Domain
+from fspo.recipe import SynthesizeRecipe
 from fspo.synthesis import checks
 from fspo.synthesis.guidelines import guide
 from fspo.synthesis.judging import Labeller, Reader
@@ -18,7 +18,7 @@ from fspo.synthesis.stage import Cast, Stage, comparison, own_pairs, parts
 
 
 def settle(
-    recipe: EngineRecipe, domain: Described, cast: Cast, stage: Stage, split: str, seed: int
+    recipe: SynthesizeRecipe, domain: Domain, cast: Cast, stage: Stage, split: str, seed: int
 ) -> None:
     """Refines the users of a split, and begins again with those who are too odd or too alike.
 
@@ -54,7 +54,7 @@ def settle(
     stage.probabilities["after"] = after
 
 
-def _guide(recipe: EngineRecipe, domain: Described, cast: Cast, members: Sequence[Member]) -> None:
+def _guide(recipe: SynthesizeRecipe, domain: Domain, cast: Cast, members: Sequence[Member]) -> None:
     """Writes guidelines for each user anew, from the description as it is now."""
     if recipe.labeller == "measured" or not recipe.guidelines:
         return
@@ -65,7 +65,7 @@ def _guide(recipe: EngineRecipe, domain: Described, cast: Cast, members: Sequenc
 
 
 def _refine(
-    recipe: EngineRecipe,
+    recipe: SynthesizeRecipe,
     cast: Cast,
     part: Sequence[Member],
     stage: Stage,
@@ -73,7 +73,8 @@ def _refine(
     seeds: Sequence[int],
 ) -> None:
     """From the seed persona; without guidelines, as it is the description that has to decide."""
-    readers = [Reader(m.persona.description, "", m.persona.wants) for m in part]
+    people = [member.persona for member in part]
+    readers = [Reader(p.description, "", p.wants, p.importance) for p in people]
     drawn = [islice(own_pairs(m, stage, seeds[0]), recipe.refinements) for m in part]
     grown = refine(
         readers,
@@ -89,7 +90,7 @@ def _refine(
 
 
 def _probe(
-    recipe: EngineRecipe, labeller: Labeller, stage: Stage, description: str
+    recipe: SynthesizeRecipe, labeller: Labeller, stage: Stage, description: str
 ) -> checks.Matrix:
     """What all users of a split say of the same pairs: (users, probes), first preferred."""
     rows: list[float] = []

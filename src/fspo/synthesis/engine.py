@@ -1,4 +1,4 @@
-"""Makes a described domain's preferences: the paper's data pipeline, from top to bottom.
+"""Makes a domain's preferences: the paper's data pipeline, from top to bottom.
 
 Questions and users are split; questions and users are grown; every question is answered in several
 manners; descriptions are refined until they decide; users are compared, and odd ones are remade;
@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from fspo.domains.described import Described
+from fspo.domains.domain import Domain
 from fspo.errors import FspoError
 from fspo.preferences.records import Preference
 from fspo.preferences.streaming import Columns, stream_preferences
-from fspo.recipe import EngineRecipe
+from fspo.recipe import SynthesizeRecipe
 from fspo.synthesis.answers import write_answers
 from fspo.synthesis.checks import Tally
 from fspo.synthesis.consistency import settle
@@ -28,7 +28,8 @@ from fspo.synthesis.figures import figures_of, growth_line, json_bytes
 from fspo.synthesis.judging import Labeller, Verdict
 from fspo.synthesis.opposing import Labelled, label_opposed
 from fspo.synthesis.pairing import Draw, pairs
-from fspo.synthesis.population import Member, populate
+from fspo.synthesis.personas import listed_personas
+from fspo.synthesis.population import Member, from_personas, populate
 from fspo.synthesis.prompts import SPLITS, grow_questions, split_counts, split_questions
 from fspo.synthesis.stage import Cast, Stage, comparison, own_pairs, parts
 
@@ -44,7 +45,7 @@ COLUMNS: Columns = {
 
 
 def make(
-    recipe: EngineRecipe, domain: Described, cast: Cast, embedder: Embedder, out: Path, seed: int
+    recipe: SynthesizeRecipe, domain: Domain, cast: Cast, embedder: Embedder, out: Path, seed: int
 ) -> dict[str, Any]:
     """Writes a preference dataset to the folder `out`, with its checks.
 
@@ -85,20 +86,21 @@ def make(
         figures = figures_of(recipe, stages, tally, embedder) | {"preferences": stream.count}
         if refused := cast.refusals():
             figures["refused"] = dict(refused)
-        from fspo.synthesis.described_card import described_card, plots
+        from fspo.synthesis.card import card, plots
 
         beside = {
             "checks.json": json_bytes(figures),
             "growth.jsonl": b"".join(growth_line(member) for member in members),
         }
         beside |= {f"plots/{name}": content for name, content in plots(figures).items()}
-        card = described_card(domain, recipe, cast, figures, seed)
-        stream.finish([member.user() for member in members], card, beside)
+        text = card(domain, recipe, cast, figures, seed)
+        judge = recipe.domain if recipe.labeller == "measured" else None
+        stream.finish([member.user() for member in members], text, beside, judge)
     return figures
 
 
 def prepare(
-    recipe: EngineRecipe, domain: Described, cast: Cast, embedder: Embedder, seed: int
+    recipe: SynthesizeRecipe, domain: Domain, cast: Cast, embedder: Embedder, seed: int
 ) -> dict[str, Stage]:
     """Splits first, then grows questions and users, and has every question answered."""
     generator = np.random.default_rng([seed, 0])
@@ -106,6 +108,8 @@ def prepare(
     questions = split_questions(domain.questions, counts, embedder, generator)
     questions = grow_questions(questions, counts, cast.thinker, embedder, generator)
     members = populate(recipe, domain, cast.thinker, embedder, seed)
+    # Where users have the domain's personas, answers are written for these in every split.
+    readers = listed_personas(domain) if from_personas(recipe, domain) else []
     stages = {}
     for number, split in enumerate(SPLITS):
         generator = np.random.default_rng([seed, 2, number])
@@ -115,7 +119,7 @@ def prepare(
         answers = write_answers(
             domain,
             questions[split],
-            [member.persona for member in members[split]],
+            readers or [member.persona for member in members[split]],
             cast.writer,
             each=recipe.answers_per_question,
             views=recipe.views,

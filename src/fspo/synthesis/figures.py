@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fspo.recipe import EngineRecipe
+from fspo.recipe import SynthesizeRecipe
 from fspo.synthesis import checks, personas, prompts
 from fspo.synthesis.embedding import Embedder
 from fspo.synthesis.population import Member
@@ -18,7 +18,7 @@ from fspo.synthesis.stage import Stage
 
 
 def figures_of(
-    recipe: EngineRecipe, stages: Mapping[str, Stage], tally: checks.Tally, embedder: Embedder
+    recipe: SynthesizeRecipe, stages: Mapping[str, Stage], tally: checks.Tally, embedder: Embedder
 ) -> dict[str, Any]:
     """What `checks.json` says, beside the number of preferences.
 

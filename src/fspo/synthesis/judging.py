@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from math import exp, inf
 from typing import Literal, NamedTuple, Protocol
 
-from fspo.domains.described import Described
+from fspo.domains.domain import Domain
 from fspo.llm.asking import ask_readable
 from fspo.llm.requests import LanguageModel, Reply, Request
 from fspo.synthesis.quoting import quoted
@@ -29,11 +29,13 @@ class Reader(NamedTuple):
         description: who the user is.
         guidelines: what to keep in mind for this user; may be empty.
         wants: measure -> what an answer should measure.
+        importance: measure -> how much it matters, where that is not 1.
     """
 
     description: str
     guidelines: str
     wants: Mapping[str, float]
+    importance: Mapping[str, float] = {}
 
 
 class Comparison(NamedTuple):
@@ -143,7 +145,7 @@ def _first_shown(letter: str | None, reply: Reply) -> float | None:
 class MeasuredLabeller:
     """Prefers the answer whose measures are nearer to what the user wants."""
 
-    def __init__(self, domain: Described, margin: float, liked: float | None = None) -> None:
+    def __init__(self, domain: Domain, margin: float, liked: float | None = None) -> None:
         """A difference in utility below `margin` is none that a user is sure about.
 
         With `liked`, the better answer has to be worth so much, too: not the lesser evil.
@@ -159,16 +161,27 @@ class MeasuredLabeller:
         """Measures; nothing is drawn, so that every draw is the same."""
         verdicts = []
         for c in comparisons:
-            first, second = (self.utility(c.reader.wants, text) for text in (c.first, c.second))
+            wants, importance = c.reader.wants, c.reader.importance
+            first, second = (self.utility(wants, t, importance) for t in (c.first, c.second))
             gap = first - second
             is_clear = abs(gap) >= max(self._margin, 1e-9) and max(first, second) >= self._liked
-            sure = bool(c.reader.wants) and is_clear
+            sure = bool(wants) and is_clear
             verdicts.append(Verdict("clear" if sure else "unsure", 1 / (1 + exp(-gap))))
         return verdicts
 
-    def utility(self, wants: Mapping[str, float], text: str) -> float:
-        """How near a text is to what a user wants, on every measure; 0 at best."""
+    def utility(
+        self, wants: Mapping[str, float], text: str, importance: Mapping[str, float]
+    ) -> float:
+        """How near a text is to what a user wants, on every measure; 0 at best.
+
+        Args:
+            wants: measure -> what it should measure.
+            text: an answer.
+            importance: measure -> how much it matters, where that is not 1.
+        """
         return -sum(
-            abs(self._measures[name](text) - wanted) / self._scales[name]
+            importance.get(name, 1.0)
+            * abs(self._measures[name](text) - wanted)
+            / self._scales[name]
             for name, wanted in wants.items()
         )

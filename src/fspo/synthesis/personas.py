@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fspo.domains.described import Described, Example, Trait, Value
+from fspo.domains.domain import Domain, Example, Trait, Value
 from fspo.errors import FspoError
 from fspo.llm.requests import LanguageModel, Request, ask
 from fspo.synthesis.embedding import Embedder, Unlike
@@ -33,19 +33,24 @@ class Persona:
         description: who it is, in sentences.
         traits: trait -> value; empty for one that a model thought up.
         wants: measure -> what an answer should measure, to this persona.
+        importance: measure -> how much it matters, where that is not 1.
+        ask: how a writer is asked for what suits this persona; empty: told who it is.
         examples: answers that suit this persona, to show to a writer.
-        kind: "seed", "between" (a trait's value lies between two) or "grown".
+        kind: "seed", "between" (a trait's value lies between two), "grown", or what the domain
+            calls it.
     """
 
     description: str
     traits: Mapping[str, str] = field(default_factory=dict)
     wants: Mapping[str, float] = field(default_factory=dict)
+    importance: Mapping[str, float] = field(default_factory=dict)
+    ask: str = ""
     examples: Sequence[Example] = ()
     kind: str = "seed"
 
 
 def seed_personas(
-    domain: Described,
+    domain: Domain,
     count: int,
     generator: np.random.Generator,
     *,
@@ -82,6 +87,15 @@ def seed_personas(
     )
 
 
+def listed_personas(domain: Domain, test_only: bool = False) -> list[Persona]:
+    """Returns the personas that the domain lists: all users', or those of test users alone."""
+    return [
+        Persona(p.description, {}, p.wants, p.importance, p.ask, p.examples, p.kind)
+        for p in domain.personas
+        if p.test_only == test_only
+    ]
+
+
 def _draw(
     traits: Sequence[Trait], turn: int, between: bool, generator: np.random.Generator
 ) -> Persona:
@@ -102,7 +116,8 @@ def _draw(
             values[trait.name] = value.value
             wants |= value.wants
             examples += value.examples
-    return Persona(" ".join(said), values, wants, examples, "between" if between else "seed")
+    kind = "between" if between else "seed"
+    return Persona(" ".join(said), values, wants, examples=examples, kind=kind)
 
 
 def _between(values: Sequence[Value], generator: np.random.Generator) -> Value:
@@ -131,7 +146,7 @@ def _restricted(trait: Trait, values: Sequence[str] | None) -> Trait:
     return trait.model_copy(update={"values": [known[value] for value in values]})
 
 
-def _check_known(domain: Described, only: Mapping[str, Sequence[str]]) -> None:
+def _check_known(domain: Domain, only: Mapping[str, Sequence[str]]) -> None:
     names = [trait.name for trait in domain.traits]
     for name in only:
         if name not in names:

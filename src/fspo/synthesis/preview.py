@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from fspo.domains.described import load_described
+from fspo.domains.domain import load_domain
 from fspo.llm.meter import Expected, Price
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.requests import Request
-from fspo.recipe import EngineRecipe, ModelRecipe
+from fspo.recipe import ModelRecipe, SynthesizeRecipe
 from fspo.synthesis.engine import make
 from fspo.synthesis.judging import Comparison, Labeller, ModelLabeller, Verdict
 from fspo.synthesis.stage import Cast
@@ -57,7 +57,7 @@ class Asked:
     first: list[Request] = field(default_factory=list)
 
 
-def preview(recipe: EngineRecipe, shown: int, seed: int) -> dict[str, Any]:
+def preview(recipe: SynthesizeRecipe, shown: int, seed: int) -> dict[str, Any]:
     """What a run of `recipe` would ask.
 
     Args:
@@ -72,7 +72,10 @@ def preview(recipe: EngineRecipe, shown: int, seed: int) -> dict[str, Any]:
     Raises:
         FspoError: if the domain cannot be used.
     """
-    domain = load_described(recipe.domain, recipe.diversity)
+    domain = load_domain(recipe.domain, recipe.diversity)
+    # What is written here suits nobody.
+    measures = {n: m.model_copy(update={"tolerance": None}) for n, m in domain.measures.items()}
+    domain = domain.model_copy(update={"measures": measures})
     asked: dict[str, Asked] = defaultdict(Asked)
     scale = max(1.0, recipe.users / COUNTED)
 
@@ -94,7 +97,7 @@ def preview(recipe: EngineRecipe, shown: int, seed: int) -> dict[str, Any]:
     return {"purposes": purposes, "total": total, "budget": recipe.budget}
 
 
-def expected(recipe: EngineRecipe, seed: int) -> dict[str, Expected]:
+def expected(recipe: SynthesizeRecipe, seed: int) -> dict[str, Expected]:
     """What a run of `recipe` may ask for each purpose, and what each request may cost.
 
     Raises:
@@ -147,7 +150,7 @@ def _figures(own: Asked) -> dict[str, Any]:
     }
 
 
-def _price(recipe: EngineRecipe, purpose: str) -> Price:
+def _price(recipe: SynthesizeRecipe, purpose: str) -> Price:
     models: Sequence[ModelRecipe] = [recipe.thinker]
     if purpose in ("answers", "views"):
         models = recipe.writers

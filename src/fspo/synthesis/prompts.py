@@ -64,9 +64,12 @@ def split_questions(
         if turn < len(texts)
     ]
     whole = sum(counts.values())
-    drawn = in_turn[: min(whole, len(in_turn))]
-    unlike = set(Unlike(embedder, ALIKE).keep([q.text for q in drawn]))
-    drawn = [q for q in drawn if q.text in unlike]
+    unlike, drawn = Unlike(embedder, ALIKE), list[Question]()
+    while in_turn and len(drawn) < whole:  # others take the place of those that are alike
+        missing = whole - len(drawn)
+        some, in_turn = in_turn[:missing], in_turn[missing:]
+        by_text = {question.text: question for question in reversed(some)}
+        drawn += [by_text[text] for text in unlike.keep([question.text for question in some])]
     shares = {s: max(bool(counts[s]), counts[s] * len(drawn) // whole) for s in SPLITS}
     shares["train"] = len(drawn) - shares["test"] - shares["validation"]
     if shares["train"] < 1:

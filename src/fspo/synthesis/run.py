@@ -1,196 +1,140 @@
-"""Makes a preference dataset for a domain: titles and users, answers, labels, the folder.
-
-Titles and users are split before anything else, so that test users are new and what they are
-asked about is new, too.
-"""
+"""Runs the engine for a recipe: builds its models, keeps their answers, makes the dataset."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-import numpy as np
-
-from fspo.domains import Domain, load_domain
+from fspo.console import SECONDS_BETWEEN_LINES, say
+from fspo.domains.domain import Domain, domain_names, load_domain
 from fspo.errors import FspoError
 from fspo.files import with_a_name
-from fspo.llm.local import LocalModel
-from fspo.models import load_model
-from fspo.preferences.records import Preference, Preferences, User
-from fspo.preferences.writing import save_preferences
-from fspo.recipe import SynthesizeRecipe, read_recipe
-from fspo.synthesis.card import card
-from fspo.synthesis.labels import Taste, label
-from fspo.synthesis.responses import Answer, Request, ask
-
-TEST_TITLES = 0.25  # the share of the titles that only test users are asked about
-TEST_USERS = 6  # one user in so many is a new one of a trained kind, another one in between
-MARGIN = 1.5  # the least difference in utility that a user is sure about
-LIKED = 0.4  # the least utility of an answer that a user chooses for its own sake
+from fspo.llm.build import Builder
+from fspo.llm.meter import Price, Purse
+from fspo.llm.store import Store
+from fspo.recipe import RECIPES, SynthesizeRecipe, read_recipe
+from fspo.synthesis.embedding import MiniLM
+from fspo.synthesis.engine import make
+from fspo.synthesis.judging import Labeller, MeasuredLabeller, ModelLabeller
+from fspo.synthesis.stage import Cast
 
 
-def run_reviews(settings: Mapping[str, Any], out: Path, seed: int) -> dict[str, Any]:
-    """Makes the dataset that `settings` of a `SynthesizeRecipe` describe; see `synthesize`."""
-    plan = read_recipe(SynthesizeRecipe, None, settings)
-    return synthesize(
-        load_domain(plan.domain),
-        out,
-        model=plan.model,
-        titles=plan.titles,
-        users=plan.users,
-        preferences_per_user=plan.preferences_per_user,
-        seed=seed,
-    )
+def synthesis_recipe(
+    path: Path | None, settings: Mapping[str, Any], model: str | None, labeller: str | None
+) -> SynthesizeRecipe:
+    """The recipe in `path`, or the defaults, with `settings` over it.
+
+    Args:
+        path: a recipe (YAML), or None: one of our domains then has its own, if no model is given.
+        settings: what wins over it; None means not given.
+        model: who writes, thinks and labels, where there is no recipe.
+        labeller: "measured", or the model that labels in the place of whoever would.
+
+    Raises:
+        FspoError: naming the file and key at fault, or if a model is given beside a recipe.
+    """
+    if model is not None and path is not None:
+        raise FspoError("--model: the recipe says who writes and labels; change it there")
+    everyone = {"model": model} if model else None
+    roles: dict[str, Any] = {}
+    name = settings.get("domain")
+    if path is None and model is None and name in domain_names():
+        own = RECIPES / f"{name}.yaml"
+        path = own if own.is_file() else None
+    if everyone:
+        roles = {"writers": [everyone], "thinker": everyone, "labeller": everyone}
+    if labeller is not None:
+        roles["labeller"] = labeller if labeller == "measured" else {"model": labeller}
+    return read_recipe(SynthesizeRecipe, path, {**roles, **settings})
 
 
 def synthesize(
-    domain: Domain,
-    out: Path,
-    *,
-    model: str,
-    titles: int,
-    users: int,
-    preferences_per_user: int,
-    seed: int,
+    recipe: SynthesizeRecipe, out: Path, seed: int, workers: int | None = None
 ) -> dict[str, Any]:
-    """Writes a preference dataset to the folder `out`.
+    """Writes the dataset of a recipe to the folder `out`.
 
-    The answers, which take nearly all of the time, are kept in `<out>.responses.jsonl` as they
-    come; an interrupted run goes on from there. They do not depend on the users, so that another
-    number of users or preferences takes seconds.
+    Every answer of a model is kept in `<out>.replies.sqlite`, by the content of what was asked: an
+    interrupted run goes on where it was, and a second one costs nothing.
 
     Args:
-        domain: what `load_domain` gives.
-        out: the folder to write; whatever it held is replaced.
-        model: who writes the answers; any name that `load_model` knows.
-        titles: how many titles; as many of each category. A quarter of them is for testing.
-        users: how many users; a multiple of 24. Two thirds are to learn from, a sixth are new
-            users of the same kinds, a sixth are of kinds in between.
-        preferences_per_user: the most preferences of a user.
+        recipe: what is made.
+        out: the folder to write; a dataset that it holds is replaced.
         seed: what every random choice depends on.
+        workers: of a Ray cluster, where the models are to answer on one; the output is the same.
 
     Returns:
-        Figures: users, preferences, titles, answers, the share of answers that was dropped, and
-        the mean of what was measured in the answers of each persona.
+        The figures of `checks.json`, with what the models cost.
 
     Raises:
-        FspoError: if the domain cannot give so many titles or users, the model cannot be loaded,
-            or writes nothing that can be used.
+        FspoError: if the domain or a model cannot be used, or the budget is used up.
     """
+    domain = load_domain(recipe.domain, recipe.diversity)
     out = with_a_name(out)
-    titles_of = split_titles(domain.titles(), titles, seed)
-    users_of = split_users(domain, users, seed)
-    request = Request(domain.PERSONAS, titles_of["train"] + titles_of["test"], seed, model)
-    answers, written = ask(
-        request,
-        domain.conversation,
-        domain.fits,
-        lambda: LocalModel(*load_model(model)),
-        out.with_name(f"{out.name}.responses.jsonl"),
-    )
-    preferences = label_all(domain, titles_of, users_of, answers, preferences_per_user, seed)
-    figures = _figures(domain, preferences, titles_of, written, answers)
-    save_preferences(preferences, out, card(domain.NAME, model, seed, MARGIN, LIKED, figures))
-    return figures
+    store = Store(out.with_name(f"{out.name}.replies.sqlite"))
+    if len(store):
+        say(f"{store.path}: {len(store)} answers are there already")
+    try:
+        builder = Builder(store, recipe.budget, workers)
+        cast = cast_of(recipe, domain, builder)
+        if any(price != Price() for _, price in builder.meters):
+            _tell_of_spending(recipe, builder.purse, seed)
+        figures = make(recipe, domain, cast, MiniLM(), out, seed)
+    finally:
+        store.close()
+    for line in builder.purse.refusals_told():
+        say(line)
+    cost = [
+        {
+            "model": name,
+            "requests": meter.requests,
+            "retries": meter.retries,
+            "input_tokens": meter.input_tokens,
+            "output_tokens": meter.output_tokens,
+        }
+        for (name, _), meter in builder.meters.items()
+    ]
+    return figures | {"cost": {"spent": round(builder.purse.spent, 6), "models": cost}}
 
 
-def split_titles(
-    by_category: Mapping[str, Sequence[str]], count: int, seed: int
-) -> dict[str, list[str]]:
-    """Draws as many titles from every category, and splits each category's into train and test.
+def _tell_of_spending(recipe: SynthesizeRecipe, purse: Purse, seed: int) -> None:
+    """Says what the run may cost, now and every while, as far as it can be foreseen."""
+    from fspo.synthesis.preview import expected
+
+    ahead = expected(recipe, seed)
+    say(f"This may cost {purse.projected(ahead):.2f}, less what is known already.")
+    last = monotonic()
+
+    def tell(purse: Purse) -> None:
+        nonlocal last
+        if monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = monotonic()
+            say(f"Spent {purse.spent:.2f} of about {purse.projected(ahead):.2f}")
+
+    purse.watch = tell
+
+
+def cast_of(recipe: SynthesizeRecipe, domain: Domain, builder: Builder) -> Cast:
+    """Who does the work, by a recipe.
 
     Raises:
-        FspoError: if `count` cannot be drawn evenly, or a category has too few titles.
+        FspoError: if the labeller measures, and the domain has nothing to measure.
     """
-    each = count // len(by_category)
-    most = min(map(len, by_category.values()))
-    if count % len(by_category) or not 2 <= each <= most:
-        raise FspoError(
-            f"{count} titles cannot be drawn evenly from {', '.join(by_category)}: ask for a "
-            f"multiple of {len(by_category)}, from {2 * len(by_category)} to "
-            f"{most * len(by_category)}."
-        )
-    held_out = max(1, round(each * TEST_TITLES))
-    generator = np.random.default_rng([seed, 0])
-    split: dict[str, list[str]] = {"train": [], "test": []}
-    for titles in by_category.values():
-        drawn = [titles[place] for place in generator.permutation(len(titles))[:each]]
-        split["test"] += drawn[:held_out]
-        split["train"] += drawn[held_out:]
-    return split
-
-
-def split_users(domain: Domain, count: int, seed: int) -> dict[str, list[User]]:
-    """The users of each split; those between the trained kinds are for testing only.
-
-    Raises:
-        FspoError: if the population would not be balanced.
-    """
-    if count < 4 * TEST_USERS or count % (4 * TEST_USERS):
-        raise FspoError(
-            f"{count} users cannot be balanced over splits and kinds: "
-            f"ask for a multiple of {4 * TEST_USERS}."
-        )
-    generator = np.random.default_rng([seed, 1])
-    new = count // TEST_USERS
-    return {
-        "train": domain.users("train", count - 2 * new, 0, generator),
-        "test": domain.users("test", new, new, generator),
-    }
-
-
-def label_all(
-    domain: Domain,
-    titles: Mapping[str, Sequence[str]],
-    users: Mapping[str, Sequence[User]],
-    answers: Sequence[Answer],
-    limit: int,
-    seed: int,
-) -> Preferences:
-    """The preferences of every user, on the titles of the user's own split."""
-    by_title: dict[str, list[Answer]] = {}
-    for answer in answers:
-        by_title.setdefault(answer.title, []).append(answer)
-    by_user: dict[str, list[Preference]] = {}
-    for number, split in enumerate(users):
-        by_user |= label(
-            users[split],
-            {title: by_title[title] for title in titles[split] if title in by_title},
-            prompt=domain.prompt,
-            taste=Taste(domain.utility, MARGIN, LIKED),
-            limit=limit,
-            seed=[seed, 2, number],
-        )
-    return Preferences(by_user, [user for group in users.values() for user in group])
-
-
-def _figures(
-    domain: Domain,
-    preferences: Preferences,
-    titles: Mapping[str, Sequence[str]],
-    written: int,
-    answers: Sequence[Answer],
-) -> dict[str, Any]:
-    splits = Counter(user.split for user in preferences.users.values())
-    longer = [np.sign(len(p.chosen.split()) - len(p.rejected.split())) for _, p in preferences]
-    return {
-        "users": dict(splits),
-        "preferences": {split: len(preferences.of(split)) for split in splits},
-        "titles": {split: len(group) for split, group in titles.items()},
-        "answers": len(answers),
-        "dropped": round(1 - len(answers) / written, 4),
-        "chosen_is_longer": round(float(np.mean(longer)) / 2 + 0.5, 4),
-        "personas": {persona: _means(domain, persona, answers) for persona in domain.PERSONAS},
-    }
-
-
-def _means(domain: Domain, persona: str, answers: Sequence[Answer]) -> dict[str, float]:
-    found = [domain.measure(answer.text) for answer in answers if answer.persona == persona]
-    if not found:
-        raise FspoError(
-            f"the model wrote no usable answer as {persona!r}: give another one with --model, "
-            "one that follows instructions."
-        )
-    return {name: round(float(np.mean([f[name] for f in found])), 3) for name in found[0]}
+    labeller: Labeller
+    if recipe.labeller == "measured":
+        if not domain.measures:
+            raise FspoError(
+                f"{domain.name}: it has no measures, so a model has to label: set `labeller` in "
+                "the recipe, or `measures` in domain.yaml."
+            )
+        if recipe.refinements:
+            raise FspoError(
+                "refinements: a measured labeller does not read descriptions, so there is nothing "
+                "to refine: set it to 0."
+            )
+        labeller = MeasuredLabeller(domain, recipe.margin, recipe.liked)
+    else:
+        labeller = ModelLabeller(builder.model(recipe.labeller), domain.guidelines)
+    writer, thinker = builder.ensemble(recipe.writers), builder.model(recipe.thinker)
+    return Cast(writer, thinker, labeller, builder.purse.refusals)

@@ -1,4 +1,4 @@
-"""A domain that is described rather than programmed: a folder with a YAML file and questions.
+"""A domain: a folder with a YAML file and questions.
 
     domain.yaml        what is asked for, and how users differ
     questions/*.txt    seed questions: a topic in each file, a question on each line
@@ -14,20 +14,25 @@ else is the path of a folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from fspo.domains import domain_names
 from fspo.domains.measures import MEASURES
 from fspo.errors import FspoError
 from fspo.recipe import Diversity, Section, read_recipe
 from fspo.text_files import read_lines
+
+
+def _with_a_place(sentence: str) -> str:
+    if sentence.count("{}") != 1:
+        raise ValueError("a sentence has one {}, where the text goes in")
+    return sentence
 
 
 class Example(Section):
@@ -61,28 +66,46 @@ class Trait(Section):
     """
 
     name: str
-    sentence: str
+    sentence: Annotated[str, AfterValidator(_with_a_place)]
     source: str
     values: list[Value] = Field(min_length=1)
     chance: float = Field(1.0, gt=0, le=1)
     ordered: bool = False
 
-    @field_validator("sentence")
-    @classmethod
-    def _has_a_place(cls, sentence: str) -> str:
-        if sentence.count("{}") != 1:
-            raise ValueError("a sentence has one {} for the value")
-        return sentence
+
+class DomainPersona(Section):
+    """A persona that users may have, written out.
+
+    Attributes:
+        kind: a few words for it, among the attributes of its users.
+        description: says who it is, in sentences.
+        wants: measure -> what an answer should measure.
+        importance: measure -> how much it matters, where that is not 1.
+        test_only: only test users have it, and no answers are written for it.
+        ask: how a writer is asked for an answer that suits it; `{}` is where the question goes.
+        examples: what a writer is shown first, asked in the same way.
+    """
+
+    kind: str = Field(min_length=1)
+    description: str = Field(min_length=1)
+    wants: dict[str, float] = Field(default_factory=dict)
+    importance: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    test_only: bool = False
+    ask: Annotated[str, AfterValidator(_with_a_place)] = "{}"
+    examples: list[Example] = Field(default_factory=list)
 
 
 class Measure(Section):
     """Something measured in an answer, and how much of it makes a difference to a user."""
 
     scale: float = Field(gt=0, description="a difference of so much is worth 1")
+    tolerance: float | None = Field(
+        None, gt=0, description="an answer farther from what its reader wants is written again"
+    )
 
 
-class Described(Section):
-    """What `domain.yaml` says.
+class Domain(Section):
+    """What `domain.yaml` says. Users differ by `traits`, or have one of the `personas`.
 
     Attributes:
         name: the domain's name.
@@ -93,6 +116,7 @@ class Described(Section):
         guidelines: what a labeller keeps in mind for every user.
         measures: what the measured labeller looks at; none, if a model has to label.
         traits: how users differ.
+        personas: whom users may be like; in fours that want different things.
         questions_folder: where the files of seed questions are.
         asks: topic -> the question that a line of its file stands for, with {} in its place.
         questions: topic -> seed questions; read from these files.
@@ -105,24 +129,36 @@ class Described(Section):
     diversity: Diversity = "personas"
     guidelines: str = ""
     measures: dict[str, Measure] = Field(default_factory=dict)
-    traits: list[Trait] = Field(min_length=1)
+    traits: list[Trait] = Field(default_factory=list)
+    personas: list[DomainPersona] = Field(default_factory=list)
     questions_folder: str = "questions"
     asks: dict[str, str] = Field(default_factory=dict)
     questions: dict[str, list[str]] = Field(default_factory=dict, exclude=True)
     functions: dict[str, Callable[[str], float]] = Field(default=MEASURES, exclude=True)
 
     @model_validator(mode="after")
-    def _knows_its_measures(self) -> Described:
+    def _knows_its_measures(self) -> Domain:
         wanted = {m for t in self.traits for v in t.values for m in v.wants}
+        wanted |= {m for p in self.personas for m in [*p.wants, *p.importance]}
         for name in [*self.measures, *wanted]:
             if name not in self.functions:
                 raise ValueError(f"unknown measure {name!r}; there are {', '.join(self.functions)}")
         if missing := wanted - set(self.measures):
-            raise ValueError(f"values want {min(missing)!r}, which `measures` does not list")
+            raise ValueError(f"users want {min(missing)!r}, which `measures` does not list")
+        if not self.traits and all(persona.test_only for persona in self.personas):
+            raise ValueError("`traits` or `personas` have to say how users differ")
         return self
 
+    def suits(self, wants: Mapping[str, float], text: str) -> bool:
+        """Returns whether an answer measures what its reader wants, within the tolerances."""
+        return all(
+            abs(self.functions[name](text) - wanted) <= tolerance
+            for name, wanted in wants.items()
+            if (tolerance := self.measures[name].tolerance) is not None
+        )
 
-def load_described(name: str, diversity: Diversity | None = None) -> Described:
+
+def load_domain(name: str, diversity: Diversity | None = None) -> Domain:
     """The domain of that name, or in the folder of that name.
 
     Args:
@@ -134,7 +170,7 @@ def load_described(name: str, diversity: Diversity | None = None) -> Described:
     """
     folder = _folder(name)
     functions = MEASURES | _functions(folder / "domain.py")
-    domain = read_recipe(Described, folder / "domain.yaml", {"functions": functions})
+    domain = read_recipe(Domain, folder / "domain.yaml", {"functions": functions})
     texts = folder / domain.questions_folder
     questions = {
         path.stem: [
@@ -159,13 +195,13 @@ def code_of(name: str) -> Path | None:
     Raises:
         FspoError: if there is no such domain.
     """
-    if name in domain_names() or name in described_names():
+    if name in domain_names():
         return None
     code = _folder(name) / "domain.py"
     return code if code.is_file() else None
 
 
-def described_names() -> list[str]:
+def domain_names() -> list[str]:
     """The domains that are known by name."""
     own = {path.parent.name for path in Path(__file__).parent.glob("*/domain.yaml")}
     return sorted(own | {point.name for point in entry_points(group="fspo.domains")})
@@ -183,7 +219,7 @@ def _folder(name: str) -> Path:
         return Path(name)
     if Path(name).is_dir():
         raise FspoError(f"{name}: a domain's folder has a file domain.yaml, and this one has none")
-    names = described_names()
+    names = domain_names()
     near = get_close_matches(name, names, n=1, cutoff=0.0)
     raise FspoError(
         f"there is no domain {name!r}; did you mean {near[0]!r}? "

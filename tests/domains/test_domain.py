@@ -1,4 +1,4 @@
-"""Described domains: the project's own, and whatever can be wrong with somebody's."""
+"""Domains: the project's own, and whatever can be wrong with somebody's."""
 
 import re
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small_domain import write_domain
 
-from fspo.domains.described import described_names, load_described
+from fspo.domains.domain import domain_names, load_domain
 from fspo.domains.measures import MEASURES
 from fspo.errors import FspoError
 
@@ -22,8 +22,8 @@ CONTESTED = re.compile(
 
 @pytest.mark.parametrize("name", OWN)
 def test_our_domains_load_and_say_where_their_tables_come_from(name):
-    domain = load_described(name)
-    assert name in described_names()
+    domain = load_domain(name)
+    assert name in domain_names()
     for trait in domain.traits:
         assert len(trait.source.split()) >= 4
         assert len({value.value for value in trait.values}) == len(trait.values)
@@ -31,7 +31,7 @@ def test_our_domains_load_and_say_where_their_tables_come_from(name):
 
 @pytest.mark.parametrize("name", ["elix", "roleplay"])
 def test_there_are_500_questions_over_many_topics_each_once(name):
-    questions = load_described(name).questions
+    questions = load_domain(name).questions
     texts = [text for own in questions.values() for text in own]
     assert len(texts) >= 500
     assert len(questions) >= 20
@@ -43,13 +43,13 @@ def test_there_are_500_questions_over_many_topics_each_once(name):
 
 
 def test_the_reviews_domain_asks_about_its_titles():
-    questions = load_described("reviews").questions
+    questions = load_domain("reviews").questions
     assert set(questions) == {"movies", "tv_shows", "anime", "books"}
     assert all(q.startswith("Write a review of the movie ") for q in questions["movies"])
 
 
 def test_levels_of_elix_want_higher_grades_one_after_the_other():
-    [level] = [trait for trait in load_described("elix").traits if trait.name == "level"]
+    [level] = [trait for trait in load_domain("elix").traits if trait.name == "level"]
     grades = [value.wants["grade"] for value in level.values]
     assert len(grades) == 10
     assert all(low < high for low, high in pairwise(grades))
@@ -57,13 +57,20 @@ def test_levels_of_elix_want_higher_grades_one_after_the_other():
 
 FAULTS = [
     ("sentence: They love {}.", "sentnce: They love {}.", r"sentnce.*did you mean 'sentence'"),
-    ("sentence: They love {}.", "sentence: They love it.", r"one \{\} for the value"),
+    ("sentence: They love {}.", "sentence: They love it.", r"one \{\}, where the text goes in"),
     ("  words: {scale: 5}", "  wirds: {scale: 5}", "unknown measure 'wirds'; there are words"),
-    ("  words: {scale: 5}", "  grade: {scale: 5}", "values want 'words'"),
+    ("  words: {scale: 5}", "  grade: {scale: 5}", "users want 'words'"),
     ("scale: 5", "scale: 0", "measures.words.scale: input should be greater than 0"),
     ("name: tiny", "name: ../tiny", "name: string should match pattern"),
     ("diversity: personas", "diversity: luck", "diversity: input should be 'none'"),
     ("traits:", "traits: [", "this is not YAML"),
+    ("scale: 5}", "scale: 5, tolerance: 0}", "tolerance: input should be greater than 0"),
+    ("traits:", "personas: [{kind: a, description: b, ask: c}]\ntraits:", r"one \{\}, where the"),
+    (
+        "traits:",
+        "personas: [{kind: a, description: b, importance: {grade: 1}}]\ntraits:",
+        "users want 'grade', which `measures` does not list",
+    ),
     ("  words: {scale: 5}", "  words: {scale: 5, unit: 1}", "unknown key 'measures.words.unit'"),
 ]
 
@@ -76,7 +83,7 @@ def test_what_is_wrong_with_a_domain_is_told_with_file_and_key(tmp_path, line, w
     assert line in text
     path.write_text(text.replace(line, wrong, 1), encoding="utf-8")
     with pytest.raises(FspoError, match=told) as caught:
-        load_described(str(folder))
+        load_domain(str(folder))
     assert str(path) in str(caught.value)
 
 
@@ -85,15 +92,15 @@ def test_a_domain_without_questions_or_without_its_file_is_told(tmp_path):
     for path in (folder / "questions").iterdir():
         path.write_text("\n \n", encoding="utf-8")
     with pytest.raises(FspoError, match=r"questions: holds no questions"):
-        load_described(str(folder))
+        load_domain(str(folder))
     (folder / "questions" / "why.txt").write_bytes(b"\xff\xfe?")
     with pytest.raises(FspoError, match=r"why\.txt: is not UTF-8"):
-        load_described(str(folder))
+        load_domain(str(folder))
     (folder / "domain.yaml").unlink()
     with pytest.raises(FspoError, match="this one has none"):
-        load_described(str(folder))
+        load_domain(str(folder))
     with pytest.raises(FspoError, match="did you mean 'roleplay'"):
-        load_described("rollplay")
+        load_domain("rollplay")
 
 
 @pytest.mark.parametrize("what", ["FOLDER", "folder"])
@@ -112,8 +119,8 @@ def test_another_package_can_bring_a_domain(tmp_path, monkeypatch, what):
     (info / "entry_points.txt").write_text(f"[fspo.domains]\ntiny = fspo_tiny:{what}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "fspo_tiny", raising=False)
-    assert "tiny" in described_names()
-    assert load_described("tiny").title == "Tiny questions"
+    assert "tiny" in domain_names()
+    assert load_domain("tiny").title == "Tiny questions"
 
 
 def test_measures_tell_texts_apart_as_a_reader_would():
@@ -139,9 +146,9 @@ def test_folders_given_by_path_win_over_nothing_else(tmp_path, monkeypatch):
     """A folder in the working directory does not hide a domain of ours."""
     write_domain(tmp_path / "elix")
     monkeypatch.chdir(tmp_path)
-    assert load_described("elix").title == "Explain like I am X"
-    assert load_described("./elix").title == "Tiny questions"
-    assert load_described(str(Path("elix").resolve())).title == "Tiny questions"
+    assert load_domain("elix").title == "Explain like I am X"
+    assert load_domain("./elix").title == "Tiny questions"
+    assert load_domain(str(Path("elix").resolve())).title == "Tiny questions"
 
 
 def test_no_two_questions_of_a_domain_are_nearly_the_same():
@@ -150,7 +157,7 @@ def test_no_two_questions_of_a_domain_are_nearly_the_same():
 
     pytest.importorskip("sentence_transformers")
     for name in ("elix", "roleplay"):
-        texts = [text for own in load_described(name).questions.values() for text in own]
+        texts = [text for own in load_domain(name).questions.values() for text in own]
         vectors = MiniLM()(texts)
         alike = vectors @ vectors.T
         pairs = [
