@@ -82,7 +82,8 @@ def _wants(user: User) -> str:
     """What sets a user's wishes apart: `wants` and `importance`, or else all numbers known."""
     known = user.attributes
     numbers = {key: value for key, value in known.items() if isinstance(value, float)}
-    return json.dumps(known.get("wants", numbers))
+    wanted = {key: known[key] for key in ("wants", "importance") if key in known}
+    return json.dumps(wanted or numbers)
 
 
 def _means(rates: Sequence[tuple[float, float]]) -> dict[str, float]:
