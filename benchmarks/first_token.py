@@ -19,11 +19,12 @@ from typing import Any
 
 from machine import machine
 
-from fspo.assistant.backend import Person, Sampling
+from fspo.assistant.backend import Person
 from fspo.assistant.local import LocalBackend
 from fspo.embedded import EMBEDDED
 from fspo.evaluation.evaluate import versions
 from fspo.files import write_json
+from fspo.llm.sampling import Sampling
 from fspo.preferences.reading import load_preferences
 from fspo.preferences.records import Preferences
 

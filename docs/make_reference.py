@@ -19,20 +19,13 @@ from pydantic_core import PydanticUndefined
 
 import fspo
 from fspo.cli import app
+from fspo.demo import DemoRecipe
+from fspo.evaluation.recipe import EvaluateRecipe
 from fspo.judging.build import JudgeRecipe
 from fspo.methods.rat import RatSettings
 from fspo.methods.vpl import VplSettings
 from fspo.paper_recipe import PaperColumn, PaperPart, PaperRecipe
-from fspo.recipe import (
-    DemoRecipe,
-    EngineRecipe,
-    EvaluateRecipe,
-    Lora,
-    ModelRecipe,
-    Section,
-    SynthesizeRecipe,
-    TrainRecipe,
-)
+from fspo.recipe import EngineRecipe, Lora, ModelRecipe, Section, SynthesizeRecipe, TrainRecipe
 
 REFERENCE = Path(__file__).parent / "reference"
 _MADE = "<!-- Made by docs/make_reference.py; change the code instead. -->\n\n"

@@ -26,6 +26,7 @@ from fspo.evaluation.evaluate import versions
 from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.mirroring import mirrored_name, probe_mirrored
 from fspo.evaluation.probing import Gaps, Probe, hits, probe
+from fspo.evaluation.recipe import EvaluateRecipe
 from fspo.evaluation.stacking import stacked, stacked_name, stacks
 from fspo.evaluation.statistics import paired_difference
 from fspo.evaluation.summaries import accuracy, by_user, known
@@ -34,7 +35,7 @@ from fspo.methods.baselines import BASELINES
 from fspo.methods.method import Floats, Predictor
 from fspo.preferences.records import Preference, User
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import RECIPES, EvaluateRecipe, Lora, TrainRecipe, read_recipe
+from fspo.recipe import RECIPES, Lora, TrainRecipe, read_recipe
 
 OURS = "FSPO"
 MIRRORED = mirrored_name(OURS)
@@ -162,7 +163,7 @@ def predictors(
     compared = trained([f"{name}={folder}" for name, folder in policies.items()])
     settings = EvaluateRecipe()
     depends = dependencies(compared, settings)
-    for predictor in methods(compared, [], settings):
+    for predictor in methods(compared, [], settings.sampling):
         kept = Kept(out / "kept", predictor.name, depends(predictor.name))
         yield ForAnybody(predictor) if predictor.name == WITHOUT else predictor, kept
 

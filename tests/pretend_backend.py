@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fspo.assistant.backend import Abilities, Messages, Person, Reply, Sampling
+from fspo.assistant.backend import Abilities, Messages, Person, Reply
 from fspo.errors import FspoError
+from fspo.llm.sampling import Sampling
 from fspo.preferences.records import Preference
 
 BREAKS = "\u2622"  # in what is to be said, breaks off there

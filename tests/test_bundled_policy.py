@@ -10,9 +10,9 @@ from fspo import FspoError, Preference, Preferences, load_preferences
 from fspo.bundled import BUNDLED
 from fspo.domains import load_domain
 from fspo.evaluation.cohort import cohort
+from fspo.evaluation.recipe import EvaluateRecipe
 from fspo.learning.learned import load_learned
 from fspo.learning.policy import is_base, read_settings
-from fspo.recipe import EvaluateRecipe
 from fspo.synthesis.run import split_titles, split_users
 
 SEED, TITLES, USERS = 1, 56, 72  # of `fspo paper reviews --seed 1`

@@ -20,7 +20,8 @@ import fspo
 SOURCES = Path(fspo.__file__).parent
 COMMON, COMMANDS = "common ground", "commands"
 IN_COMMANDS = {
-    "__init__", "__main__", "cli", "demo", "paper", "paper_table", "personal_policy", "runs"
+    "__init__", "__main__", "cli", "demo", "paper", "paper_recipe", "paper_table",
+    "personal_policy", "runs",
 }  # fmt: skip
 
 EVALUATION = {"preferences", "llm", "domains", "judging", "learning", "methods"}

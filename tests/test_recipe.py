@@ -5,15 +5,9 @@ from pathlib import Path
 import pytest
 
 from fspo import FspoError
+from fspo.demo import DemoRecipe
 from fspo.domains.described import load_described
-from fspo.recipe import (
-    DEMO_RECIPE,
-    DemoRecipe,
-    EngineRecipe,
-    TrainRecipe,
-    read_recipe,
-    recipe_file,
-)
+from fspo.recipe import DEMO_RECIPE, EngineRecipe, TrainRecipe, read_recipe, recipe_file
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:

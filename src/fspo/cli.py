@@ -117,8 +117,8 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Synthesize, train, evaluate and report on the embedded model; goes on where it was."""
-    from fspo.demo import run_demo
-    from fspo.recipe import DEMO_RECIPE, DemoRecipe, read_recipe
+    from fspo.demo import DemoRecipe, run_demo
+    from fspo.recipe import DEMO_RECIPE, read_recipe
 
     hush(quiet)
     settings = read_recipe(DemoRecipe, recipe or DEMO_RECIPE, {})
@@ -301,7 +301,8 @@ def evaluate(
 ) -> None:
     """Measure preference accuracy by shots and, with a judge, win rates over the base model."""
     from fspo.evaluation.evaluate import evaluate as run
-    from fspo.recipe import EvaluateRecipe, read_recipe
+    from fspo.evaluation.recipe import EvaluateRecipe
+    from fspo.recipe import read_recipe
 
     hush(quiet)
     keys = ("judge", "holdout_users", "holdout_prompts", "drop_ties", "shots", "users")
@@ -332,7 +333,8 @@ def audit(
 ) -> None:
     """Look for side effects: length, false premises, flattery, facts that move with the user."""
     from fspo.evaluation.auditing import render, run_audit
-    from fspo.recipe import EvaluateRecipe, read_recipe
+    from fspo.evaluation.recipe import EvaluateRecipe
+    from fspo.recipe import read_recipe
 
     hush(quiet)
     recipe = read_recipe(EvaluateRecipe, None, {"shots": shots, "users": users})
@@ -400,13 +402,14 @@ def rank(
 ) -> None:
     """Rank candidate answers as a user would, from that user's preferences."""
     from fspo.evaluation.ranking import rank as run
-    from fspo.methods.build import methods, trained
+    from fspo.llm.sampling import Sampling
+    from fspo.methods.build import trained
+    from fspo.methods.table import load
     from fspo.preferences.reading import load_preferences
-    from fspo.recipe import EvaluateRecipe
 
     hush(quiet)
     [found] = trained([policy])
-    [method] = methods([found], [], EvaluateRecipe())
+    method = load(*found, Sampling())
     count = int(found.settings.get("shots", 8)) if shots is None else shots
     ranked = run(method, load_preferences(preferences), prompt, answer, user, count, mirrored)
     lines = (

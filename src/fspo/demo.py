@@ -9,15 +9,23 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fspo.console import say
 from fspo.errors import FspoError
+from fspo.evaluation.recipe import EvaluateRecipe
 from fspo.files import write_json
 from fspo.locks import LOCK
+from fspo.recipe import SynthesizeRecipe, TrainRecipe
+from fspo.sections import Section
 
-if TYPE_CHECKING:
-    from fspo.recipe import DemoRecipe, TrainRecipe
+
+class DemoRecipe(Section):
+    """The demo: the three above, one after the other, from one seed."""
+
+    synthesize: SynthesizeRecipe = SynthesizeRecipe()
+    warm_up: TrainRecipe | None = None
+    train: TrainRecipe = TrainRecipe()
+    evaluate: EvaluateRecipe = EvaluateRecipe()
 
 
 def run_demo(recipe: DemoRecipe, out: Path, seed: int) -> Path:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from pydantic import Field, model_validator
 
-from fspo.recipe import EngineRecipe, EvaluateRecipe, Section, SynthesizeRecipe, TrainRecipe
+from fspo.evaluation.recipe import EvaluateRecipe
+from fspo.recipe import EngineRecipe, Section, SynthesizeRecipe, TrainRecipe
 
 
 class PaperColumn(Section):

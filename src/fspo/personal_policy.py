@@ -142,11 +142,12 @@ def load_policy(
     Raises:
         FspoError: if the folder holds no policy, or one that cannot be loaded.
     """
+    from fspo.evaluation.recipe import EvaluateRecipe
     from fspo.methods.build import trained
     from fspo.methods.table import load
-    from fspo.recipe import EvaluateRecipe, read_recipe
+    from fspo.recipe import read_recipe
 
     given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
-    sampling = read_recipe(EvaluateRecipe, None, given)
+    sampling = read_recipe(EvaluateRecipe, None, given).sampling
     [policy] = trained([str(folder)])
     return PersonalPolicy(load(*policy, sampling), int(policy.settings.get("shots", 8)))

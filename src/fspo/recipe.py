@@ -13,7 +13,7 @@ from fspo.errors import FspoError, cut, excerpt
 from fspo.home import in_home
 from fspo.learning.templates import CHAIN
 from fspo.methods.table import METHODS
-from fspo.sections import ObjectiveName, PreferenceObjectiveName, TemplateName
+from fspo.sections import ObjectiveName, TemplateName
 from fspo.sections import Section as Section
 from fspo.yaml_files import read_yaml
 
@@ -233,74 +233,6 @@ class EngineRecipe(Section):
     )
     remakes: int = Field(2, ge=0, description="how often, at most")
     budget: float | None = Field(None, ge=0, description="the most money that may be spent")
-
-
-class PersonalRecipe(Section):
-    """How an adapter is fine-tuned on the shots of one user: the method "LoRA per user"."""
-
-    start: Place | None = Field(
-        None, description="policy to start from, such as IPO without users; default: a new adapter"
-    )
-    objective: PreferenceObjectiveName = "dpo"
-    beta: float = Field(0.1, gt=0, description="of a new adapter; a policy has its own")
-    steps: int = Field(8, ge=1, description="gradient steps, each on all of the shots")
-    learning_rate: float = Field(1e-3, gt=0)
-    lora: Lora = Field(Lora(), description="the new adapter")
-    seed: RandomSeed = Field(0, description="of the new adapter")
-
-
-class EvaluateRecipe(Section):
-    """What is measured on held-out users: `fspo evaluate`."""
-
-    judge: Place | None = Field(
-        None, description="the domain whose measures judge, or none; default: one that knows these"
-    )
-    split: str = Field("test", description="whose users, where users are split")
-    holdout_users: float | None = Field(
-        None, ge=0, lt=1, description="share of users held out; default: as in training"
-    )
-    holdout_prompts: float | None = Field(
-        None, ge=0, lt=1, description="share of prompts held out; default: as in training"
-    )
-    drop_ties: bool | None = Field(
-        None, description="leave out rows with two equal responses; default: as in training"
-    )
-    where: dict[str, list[str]] = Field(
-        default_factory=dict, description="only users with one of these values of an attribute"
-    )
-    methods: list[str] = Field(
-        default_factory=list, description='further methods: "LoRA per user", "best of N"'
-    )
-    personal: PersonalRecipe = PersonalRecipe()
-    baselines: list[str] | None = Field(
-        None, description="simple predictors beside; default: two of them where nothing is judged"
-    )
-    shots: int = Field(8, ge=1, description="default: 8, or as many as enough users have")
-    episodes_per_user: int = Field(2, ge=1, description="draws of shots, for preference accuracy")
-    targets: int = Field(2, ge=1, description="pairs that every number of shots is tried on")
-    predict: Literal["all", "policies", "none"] = Field(
-        "all", description="which methods are asked what users prefer"
-    )
-    mirrored: bool = Field(
-        False, description="what policies tell is also read off with every shot turned round"
-    )
-    stacked: bool = Field(
-        False, description="the baselines are also taken together, and with each policy"
-    )
-    prompts_per_user: int = Field(6, ge=1, description="for win rate")
-    users: int = Field(60, ge=2, description="at most so many users")
-    max_new_tokens: int = Field(128, ge=1)
-    temperature: float = Field(0.7, ge=0)
-    top_p: float = Field(0.95, gt=0, le=1)
-
-
-class DemoRecipe(Section):
-    """The demo: the three above, one after the other, from one seed."""
-
-    synthesize: SynthesizeRecipe = SynthesizeRecipe()
-    warm_up: TrainRecipe | None = None
-    train: TrainRecipe = TrainRecipe()
-    evaluate: EvaluateRecipe = EvaluateRecipe()
 
 
 R = TypeVar("R", bound=Section)

@@ -57,8 +57,9 @@ def evaluate(
             not know them.
     """
     from fspo.evaluation.evaluate import evaluate as run
+    from fspo.evaluation.recipe import EvaluateRecipe
     from fspo.locks import only_run
-    from fspo.recipe import EvaluateRecipe, read_recipe
+    from fspo.recipe import read_recipe
 
     with only_run(Path(out)):
         given = read_recipe(EvaluateRecipe, _path(recipe), settings)

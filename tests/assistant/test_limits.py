@@ -24,9 +24,10 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from fspo.assistant.app import create_app
-from fspo.assistant.backend import Messages, Person, Reply, Sampling
+from fspo.assistant.backend import Messages, Person, Reply
 from fspo.assistant.keys import add_key
 from fspo.assistant.turns import Turns
+from fspo.llm.sampling import Sampling
 from fspo.preferences.records import Preference
 from fspo.web.connections import Connection
 from fspo.web.database import Database, open_database

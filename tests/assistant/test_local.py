@@ -17,13 +17,14 @@ import torch
 from conftest import byte_tokenizer, small_model
 
 from fspo import FspoError, Preference, Preferences, User
-from fspo.assistant.backend import Person, Reply, Sampling
+from fspo.assistant.backend import Person, Reply
 from fspo.assistant.local import LocalBackend
 from fspo.assistant.pieces import whole
 from fspo.learning.policy import load_policy
 from fspo.learning.templates import neutralize
 from fspo.learning.tree import context_tokens
 from fspo.llm.local import LocalModel
+from fspo.llm.sampling import Sampling
 from fspo.methods.build import methods, trained
 from fspo.methods.fspo.method import InContext, Prompted
 from fspo.methods.method import Task
@@ -32,7 +33,7 @@ from fspo.methods.rat.train import train as train_rat
 from fspo.methods.rat.trees import answer_context
 from fspo.methods.table import train as train_method
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import EvaluateRecipe, TrainRecipe
+from fspo.recipe import TrainRecipe
 
 GREEDY = Sampling(max_tokens=12, temperature=0)
 SHOTS = [Preference(f"q{k}?", f"yes {k} 🙂", f"no\n# {k}") for k in range(6)]
@@ -173,12 +174,12 @@ def test_it_is_the_method_that_evaluation_knows(policy: Callable[..., Path], tem
     folder = policy(f"fspo-{template}", template=template)
     loaded = load_policy(folder)
     for temperature, seed in ((0.0, 0), (1.0, 3)):
-        recipe = EvaluateRecipe(max_new_tokens=12, temperature=temperature)
+        drawn = Sampling(max_tokens=12, temperature=temperature)
         task = Task(User("ada"), ADA.shots, ["what?", "q1?"])
-        [expected] = InContext("", loaded, recipe).answer([task, task], seed)[:1]
+        [expected] = InContext("", loaded, drawn).answer([task, task], seed)[:1]
         if temperature:
             expected = [
-                InContext("", loaded, recipe).answer([replace(task, prompts=[p])], seed)[0][0]
+                InContext("", loaded, drawn).answer([replace(task, prompts=[p])], seed)[0][0]
                 for p in task.prompts
             ]
         sampling = Sampling(max_tokens=12, temperature=temperature, seed=seed)
@@ -195,9 +196,8 @@ def test_it_is_the_method_that_evaluation_knows(policy: Callable[..., Path], tem
 def test_a_model_as_it_comes_is_the_prompted_method(place: Path) -> None:
     backend = LocalBackend(str(place / "llama"))
     llm = LocalModel(small_model(), byte_tokenizer())
-    recipe = EvaluateRecipe(max_new_tokens=12, temperature=0)
     task = Task(User("ada"), ADA.shots, ["what?"])
-    [[expected]] = Prompted(llm, "chain", recipe).answer([task], 0)
+    [[expected]] = Prompted(llm, "chain", GREEDY).answer([task], 0)
     assert text_of(backend.reply(ADA, asked(), GREEDY)) == ended(expected)
     assert not backend.abilities.describes
     assert backend.abilities.models == ("llama",)
@@ -227,8 +227,7 @@ def test_all_weights_trained(policy: Callable[..., Path], place: Path) -> None:
         [asked()], max_new_tokens=12, temperature=0
     )
     assert text_of(backend.plain(asked(), GREEDY)) == expected.rstrip("\ufffd")
-    recipe = EvaluateRecipe(max_new_tokens=12, temperature=0)
-    [[own]] = InContext("", load_policy(folder), recipe).answer(
+    [[own]] = InContext("", load_policy(folder), GREEDY).answer(
         [Task(User("ada"), ADA.shots, ["what?"])], 0
     )
     assert text_of(backend.reply(ADA, asked(), GREEDY)) == ended(own)
@@ -242,9 +241,7 @@ def test_rat_describes_and_answers_by_the_description(rat: Path) -> None:
     for _ in range(2):
         assert backend.describe(ADA) == (ended(expected) or "somebody")
     assert backend.describe(Person("nobody")) == ""
-    [method] = methods(
-        trained([rat]), [], EvaluateRecipe(max_new_tokens=12, temperature=0, shots=3)
-    )
+    [method] = methods(trained([rat]), [], GREEDY)
     for told in ("aye", "aye\n# Task", "no"):
         task = Task(User("bo"), BO.shots[-3:], ["what?"], description=told)
         [[answer]] = method.answer([task], 0)

@@ -14,9 +14,9 @@ from pretend_backend import PretendBackend
 from servers import running
 
 from fspo.assistant.app import create_app
-from fspo.assistant.backend import Sampling
 from fspo.assistant.keys import add_key
 from fspo.domains.reviews.measures import measure
+from fspo.llm.sampling import Sampling
 from fspo.preferences.reading import load_preferences
 from fspo.preferences.records import Preference
 from fspo.web.database import open_database

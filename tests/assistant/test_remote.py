@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fspo import FspoError, Preference
-from fspo.assistant.backend import Person, Sampling
+from fspo.assistant.backend import Person
 from fspo.assistant.remote import RemoteBackend, profile_text
+from fspo.llm.sampling import Sampling
 
 SHOTS = [Preference(f"q{k}?", f"yes {k}.", f"no {k}.") for k in range(12)]
 ADA, NOBODY = Person("ada@example.org", SHOTS[:3], "likes it short"), Person("new")

@@ -20,10 +20,11 @@ from fastapi import FastAPI
 from pretend_backend import PretendBackend
 from servers import NO_MODEL, Served, postgresql
 
-from fspo.assistant.backend import Messages, Person, Reply, Sampling
+from fspo.assistant.backend import Messages, Person, Reply
 from fspo.assistant.profiles import Profiles
 from fspo.assistant.terminal import Conversation, plain
 from fspo.errors import FspoError
+from fspo.llm.sampling import Sampling
 from fspo.web import serving
 from fspo.web.database import open_database
 

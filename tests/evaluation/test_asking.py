@@ -12,8 +12,9 @@ from fspo.evaluation.asking import labels_needed, pairs_about
 from fspo.evaluation.probing import Probe
 from fspo.learning.adapters import new_adapter
 from fspo.learning.policy import Policy
+from fspo.llm.sampling import Sampling
 from fspo.methods.fspo.method import InContext
-from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
+from fspo.recipe import Lora, TrainRecipe
 
 LIKES = (
     {f"same{k}": (0.8, 0.8) for k in range(9)}
@@ -66,7 +67,7 @@ def test_pairs_about_are_of_different_prompts_and_depend_on_the_seed() -> None:
 def test_a_policy_is_compared_from_end_to_end() -> None:
     adapted = new_adapter(small_model(), TrainRecipe(lora=Lora(rank=2)))
     policy = Policy(adapted.eval(), byte_tokenizer(), "chain", 0.1, {})
-    method = InContext("FSPO", policy, EvaluateRecipe())
+    method = InContext("FSPO", policy, Sampling())
     two = [Probe(p.user, p.shots[7:], p.targets) for p in probes()[:2]]
     results = labels_needed(method, two, ABOUT, labels=2, accuracy_to_reach=0.8, shortlist=2)
     # A new adapter knows nothing: every pair is a tie.

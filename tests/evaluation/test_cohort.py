@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from fspo import FspoError, Preference, Preferences, User
 from fspo.evaluation.cohort import Cohort, cohort, eligible, who_is_asked, with_enough_shots
 from fspo.evaluation.probing import draw_probes
+from fspo.evaluation.recipe import EvaluateRecipe
 from fspo.learning.episodes import learned_from
 from fspo.learning.learned import Learned, save_learned
 from fspo.preferences.splitting import hold_out
-from fspo.recipe import EvaluateRecipe
 
 
 def people(*counts: int, prompt: str = "") -> Cohort:

@@ -29,6 +29,7 @@ from fspo.evaluation.auditing import render, run_audit
 from fspo.evaluation.evaluate import evaluate
 from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.ranking import rank
+from fspo.evaluation.recipe import EvaluateRecipe
 from fspo.evaluation.repetition import repetition
 from fspo.evaluation.report import report
 from fspo.judging.measured import MeasuredJudge
@@ -39,7 +40,7 @@ from fspo.methods.build import trained
 from fspo.methods.fspo.method import InContext
 from fspo.methods.method import Task
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
+from fspo.recipe import Lora, TrainRecipe
 
 RECIPE = EvaluateRecipe(shots=2, episodes_per_user=2, prompts_per_user=3, max_new_tokens=8)
 METHODS = ["base", "few-shot prompted", "FSPO", "oracle"]
@@ -222,7 +223,7 @@ def test_outcomes() -> None:
 def test_ranking_by_a_user(place: Path) -> None:
     policy, data = load_policy(place / "policy"), load_preferences(place / "data")
     answers = ["I love it.", "I hate it.", "It is."]
-    method = InContext("FSPO", policy, RECIPE)
+    method = InContext("FSPO", policy, RECIPE.sampling)
     ranked = rank(method, data, "new?", answers, "u5", 3)
     assert [row["rank"] for row in ranked] == [1, 2, 3]
     assert sum(row["probability"] for row in ranked) == pytest.approx(1, abs=1e-3)
@@ -345,7 +346,7 @@ def test_a_policy_without_users_reads_no_shots(place: Path) -> None:
     accuracy = results["predictions"]["DPO without users"]["by_shots"]
     assert len(set(accuracy.values())) == 1
     policy, data = load_policy(place / "blind"), load_preferences(place / "data")
-    method = InContext("blind", policy, RECIPE)
+    method = InContext("blind", policy, RECIPE.sampling)
     shots, targets = data.by_user["u5"][:3], data.by_user["u5"][3:5]
     odds = method.log_odds(data.users["u5"], shots, targets, [0, 3])
     expected = [policy.rewards("u5", [], t.prompt, [t.chosen, t.rejected]) for t in targets]

@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 
 import fspo.learning.exactness as exactness
 from fspo import FspoError, Preference, Preferences, User, load_model
-from fspo.assistant.backend import Person, Sampling
+from fspo.assistant.backend import Person
 from fspo.assistant.local import LocalBackend
 from fspo.cli import app
 from fspo.learning.planning import plan
 from fspo.learning.policy import load_policy
+from fspo.llm.sampling import Sampling
 from fspo.preferences.writing import save_preferences
 from fspo.recipe import TrainRecipe
 

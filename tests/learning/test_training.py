@@ -35,10 +35,11 @@ from fspo.learning.episodes import EpisodeDataset, learned_from, that_fit, train
 from fspo.learning.policy import load_policy
 from fspo.learning.scoring import response_logps
 from fspo.learning.train import train, training_data
+from fspo.llm.sampling import Sampling
 from fspo.methods.fspo.method import InContext
 from fspo.preferences.splitting import hold_out
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
+from fspo.recipe import Lora, TrainRecipe
 
 ADAPTER = "adapter_model.safetensors"
 
@@ -119,7 +120,7 @@ def test_a_policy_is_used_by_the_measure_that_it_was_trained_by(place: Path, log
     assert margins[-2:].tolist() == pytest.approx(expected, abs=1e-4)
     rewards = policy.rewards("u", shots, "q1", ["yes, of course", "no"])
     assert rewards == pytest.approx([policy.beta * value for value in expected], abs=1e-4)
-    odds = InContext("FSPO", policy, EvaluateRecipe()).log_odds(User("u"), shots, [target], [1])
+    odds = InContext("FSPO", policy, Sampling()).log_odds(User("u"), shots, [target], [1])
     assert odds.item() == pytest.approx(policy.beta * (expected[0] - expected[1]), abs=1e-4)
 
 

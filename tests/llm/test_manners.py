@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from server_manners import ANSWER_WITHHELD, PROMPT_REFUSED, SETTING_REFUSED
 
-from fspo.assistant.backend import Person, Sampling
+from fspo.assistant.backend import Person
 from fspo.assistant.remote import RemoteBackend
 from fspo.errors import FspoError
 from fspo.judging.model_judge import ModelJudge
@@ -24,6 +24,7 @@ from fspo.llm.faults import fault_of, without_key
 from fspo.llm.meter import Meter, Price, Purse
 from fspo.llm.pace import Pace
 from fspo.llm.requests import Reply, Request, ask, reply_of
+from fspo.llm.sampling import Sampling
 from fspo.llm.store import Remembered, Store
 from fspo.llm.thinking import spoken, without_thinking
 from fspo.preferences.records import User

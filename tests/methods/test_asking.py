@@ -14,9 +14,10 @@ from known_kinds import Kinds, no, yes
 from fspo import EpisodeTree, FspoError, Preference, User
 from fspo.learning.adapters import new_adapter
 from fspo.learning.policy import Policy
+from fspo.llm.sampling import Sampling
 from fspo.methods.asking import chances_of, expected_gains, next_pair
 from fspo.methods.fspo.method import InContext
-from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
+from fspo.recipe import Lora, TrainRecipe
 
 USER = User("u")
 
@@ -145,7 +146,7 @@ def test_with_a_policy_it_equals_asking_pair_by_pair() -> None:
             q, r = chance_of([*shots, pair], target), chance_of([*shots, other], target)
             gains.append(surprise(p * q + (1 - p) * r) - p * surprise(q) - (1 - p) * surprise(r))
         expected.append(np.mean(gains))
-    method = InContext("FSPO", policy, EvaluateRecipe())
+    method = InContext("FSPO", policy, Sampling())
     chances = chances_of(method, USER, shots, candidates)
     found = expected_gains(method, USER, shots, candidates, targets, chances)
     np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -16,14 +16,15 @@ from fspo.evaluation.keeping import Kept
 from fspo.evaluation.ranking import rank
 from fspo.learning.policy import load_policy
 from fspo.learning.train import train
+from fspo.llm.sampling import Sampling
 from fspo.methods.build import methods, trained
 from fspo.methods.fspo.method import InContext
 from fspo.methods.method import Floats, Predictor, Task
 from fspo.methods.untrained.best_of import BestOf, all_finite, draw_seed, log_odds_over_first
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
+from fspo.recipe import Lora, TrainRecipe
 
-SETTINGS = EvaluateRecipe(max_new_tokens=6, temperature=1, top_p=1)
+SETTINGS = Sampling(max_tokens=6, temperature=1, top_p=1)
 
 
 class Rambler:

@@ -7,6 +7,7 @@ from conftest import byte_tokenizer, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fspo.llm.sampling import Sampling
 from fspo.methods.generation import complete
 
 TOKENIZER = byte_tokenizer()
@@ -36,9 +37,7 @@ def test_equals_reading_every_context_anew(
     users: list[tuple[list[int], list[list[int]]]],
 ) -> None:
     contexts = [[prefix + tail for tail in tails] for prefix, tails in users]
-    together = complete(
-        MODEL, TOKENIZER, contexts, max_new_tokens=6, temperature=0, top_p=1, seed=0
-    )
+    together = complete(MODEL, TOKENIZER, contexts, Sampling(6, 0, 1, seed=0))
     for own, texts in zip(contexts, together, strict=True):
         for context, text in zip(own, texts, strict=True):
             alone = TOKENIZER.decode(greedily(context, 6), skip_special_tokens=True)
@@ -48,15 +47,7 @@ def test_equals_reading_every_context_anew(
 
 def test_the_seed_decides_what_is_sampled() -> None:
     def sample(seed: int) -> list[list[str]]:
-        return complete(
-            MODEL,
-            TOKENIZER,
-            [[[5, 6], [5, 7]]],
-            max_new_tokens=12,
-            temperature=1,
-            top_p=1,
-            seed=seed,
-        )
+        return complete(MODEL, TOKENIZER, [[[5, 6], [5, 7]]], Sampling(12, 1, 1, seed=seed))
 
     state = torch.random.get_rng_state()
     assert sample(1) == sample(1)

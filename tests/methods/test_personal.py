@@ -12,14 +12,16 @@ from conftest import byte_tokenizer, small_model
 from fspo import FspoError, Preference, Preferences, User
 from fspo.learning.policy import load_policy
 from fspo.learning.train import train
+from fspo.llm.sampling import Sampling
 from fspo.methods.build import methods, trained
 from fspo.methods.fspo.method import InContext
 from fspo.methods.method import Task
+from fspo.methods.untrained import PersonalRecipe
 from fspo.methods.untrained.personal import PersonalLora, load_personal
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import EvaluateRecipe, Lora, PersonalRecipe, TrainRecipe
+from fspo.recipe import Lora, TrainRecipe
 
-SETTINGS = EvaluateRecipe(max_new_tokens=6)
+SETTINGS = Sampling(max_tokens=6)
 FAST = PersonalRecipe(steps=6, learning_rate=2e-2, lora=Lora(rank=4, alpha=8))
 USER = User("u")
 SHOTS = [Preference(f"q{k}", "yes", "no") for k in range(3)]

@@ -23,18 +23,20 @@ from fspo import (
     load_preferences,
 )
 from fspo.evaluation.evaluate import evaluate
+from fspo.evaluation.recipe import EvaluateRecipe
 from fspo.learning.growing import Reader, read_pairs
 from fspo.learning.policy import load_policy, reference_weights
 from fspo.learning.templates import blocks
 from fspo.learning.train import training_data
 from fspo.llm.embedding import Vectors
+from fspo.llm.sampling import Sampling
 from fspo.methods.method import Task
 from fspo.methods.rat.episodes import DescribedEpisodes
 from fspo.methods.rat.method import Rat, description_similarity, write_descriptions
 from fspo.methods.rat.train import nearer_first, sampled, train
 from fspo.methods.rat.trees import answer_context
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import EvaluateRecipe, TrainRecipe
+from fspo.recipe import TrainRecipe
 
 
 def letters(texts: Sequence[str]) -> Vectors:
@@ -168,7 +170,7 @@ def test_pairs_are_nearer_first() -> None:
 
 def test_a_description_can_be_edited_and_passed_back(place: Path) -> None:
     data = load_preferences(place / "data")
-    method = Rat("FSPO + RAT", load_policy(place / "policy"), EvaluateRecipe(max_new_tokens=4))
+    method = Rat("FSPO + RAT", load_policy(place / "policy"), Sampling(max_tokens=4))
     own = Task(data.users["u4"], data.by_user["u4"][:3], ["q5"])
     edited = Task(own.user, own.shots, own.prompts, description="aye")
     assert method.describe([own, edited]) == [method.describe([own])[0], "aye"]
@@ -181,7 +183,7 @@ def test_a_description_can_be_edited_and_passed_back(place: Path) -> None:
 
 def test_predictions_follow_an_edited_description(place: Path) -> None:
     data = load_preferences(place / "data")
-    method = Rat("FSPO + RAT", load_policy(place / "policy"), EvaluateRecipe())
+    method = Rat("FSPO + RAT", load_policy(place / "policy"), Sampling(128))
     shots, targets = data.by_user["u4"][:3], data.by_user["u4"][4:]
     task = Task(data.users["u4"], shots, [])
     [written] = method.describe([task])
@@ -223,8 +225,8 @@ def plain_logp(model: Any, lead: list[int], answer: Sequence[int]) -> torch.Tens
 
 def test_what_was_written_before_is_by_the_fine_tuned_policy(place: Path) -> None:
     data = load_preferences(place / "data")
-    method = Rat("FSPO + RAT", load_policy(place / "policy"), EvaluateRecipe())
-    warm = Rat("warm-up", load_policy(place / "policy" / "warm-up"), EvaluateRecipe())
+    method = Rat("FSPO + RAT", load_policy(place / "policy"), Sampling(128))
+    warm = Rat("warm-up", load_policy(place / "policy" / "warm-up"), Sampling(128))
     tasks = [Task(data.users[f"u{k}"], data.by_user[f"u{k}"][:3], []) for k in (4, 5)]
     after = method.describe(tasks)
     assert method.describe_before(tasks) == warm.describe(tasks)
@@ -235,7 +237,7 @@ def test_a_bare_model_as_reference_has_described_nobody(place: Path, tmp_path: P
     shutil.copytree(place / "policy", tmp_path / "policy")
     shutil.rmtree(tmp_path / "policy" / "reference")  # `reference: model` writes none
     data = load_preferences(place / "data")
-    method = Rat("FSPO + RAT", load_policy(tmp_path / "policy"), EvaluateRecipe())
+    method = Rat("FSPO + RAT", load_policy(tmp_path / "policy"), Sampling(128))
     assert method.describe_before([Task(data.users["u4"], data.by_user["u4"][:3], [])]) is None
 
 

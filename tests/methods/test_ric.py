@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fspo import FspoError, Preference, Preferences, User
 from fspo.learning.episodes import training_preferences
 from fspo.learning.policy import load_policy
+from fspo.llm.sampling import Sampling
 from fspo.methods.build import methods, trained
 from fspo.methods.method import Task
 from fspo.methods.ric.method import RewardsInContext, context
@@ -23,9 +24,9 @@ from fspo.methods.ric.train import AnswerDataset
 from fspo.methods.table import train
 from fspo.preferences.reading import load_preferences
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
+from fspo.recipe import Lora, TrainRecipe
 
-SETTINGS = EvaluateRecipe(max_new_tokens=6)
+SETTINGS = Sampling(max_tokens=6)
 WORDY = Scales({"words": Scale(list(range(1, 11)), 5.0)})  # a word is a level
 
 

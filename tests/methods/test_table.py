@@ -34,7 +34,7 @@ def test_a_folder_holds_what_the_table_calls(name: str) -> None:
     train = import_module(f"fspo.methods.{name}.train").train
     load = import_module(f"fspo.methods.{name}.method").load
     assert [*signature(train).parameters][:2] == ["recipe", "resume"]
-    assert [*signature(load).parameters] == ["name", "folder", "recipe"]
+    assert [*signature(load).parameters] == ["name", "folder", "sampling"]
 
 
 def test_a_recipe_has_a_section_for_each_method_with_settings_and_reads_its_own() -> None:

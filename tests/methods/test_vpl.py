@@ -12,6 +12,7 @@ from conftest import byte_tokenizer, small_model
 from fspo import Preference, Preferences, User, load_preferences
 from fspo.evaluation.evaluate import evaluate
 from fspo.evaluation.ranking import rank
+from fspo.evaluation.recipe import EvaluateRecipe
 from fspo.llm.local import LocalModel
 from fspo.methods.build import methods, trained
 from fspo.methods.method import Task
@@ -21,7 +22,7 @@ from fspo.methods.vpl.latent import load_vpl
 from fspo.methods.vpl.method import Vpl
 from fspo.models import load_model
 from fspo.preferences.writing import save_preferences
-from fspo.recipe import EvaluateRecipe, Lora, TrainRecipe
+from fspo.recipe import Lora, TrainRecipe
 
 RECIPE = EvaluateRecipe(shots=2, episodes_per_user=2, prompts_per_user=3, max_new_tokens=6)
 
@@ -56,7 +57,7 @@ def folder(place: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def test_log_odds_are_differences_of_scores(place: Path, folder: Path) -> None:
-    method = Vpl("VPL", load_vpl(folder), RECIPE)
+    method = Vpl("VPL", load_vpl(folder), RECIPE.sampling)
     data = load_preferences(place / "data")
     user, rows = data.users["u8"], data.by_user["u8"]
     shots, targets, counts = rows[:4], rows[4:], [0, 1, 4]
@@ -72,7 +73,7 @@ def test_log_odds_are_differences_of_scores(place: Path, folder: Path) -> None:
 
 
 def test_without_shots_everybody_is_the_same(place: Path, folder: Path) -> None:
-    method = Vpl("VPL", load_vpl(folder), RECIPE)
+    method = Vpl("VPL", load_vpl(folder), RECIPE.sampling)
     one, other = (method.score(User(name), [], "?", ["yes", "no"]) for name in ("a", "b"))
     assert one == other
     with torch.no_grad():  # at z = 0, the prior's mean
@@ -84,7 +85,7 @@ def test_without_shots_everybody_is_the_same(place: Path, folder: Path) -> None:
 def test_everybody_gets_the_best_of_the_same_answers_of_the_base_model(
     place: Path, folder: Path
 ) -> None:
-    method = Vpl("VPL", load_vpl(folder), RECIPE)
+    method = Vpl("VPL", load_vpl(folder), RECIPE.sampling)
     data = load_preferences(place / "data")
     prompts = ["new?", "newer?"]
     people = ["u8", "u9", "u10"]
@@ -114,7 +115,7 @@ def test_it_is_evaluated_beside_the_others(place: Path, folder: Path) -> None:
 
 
 def test_it_ranks_answers_by_its_reward(place: Path, folder: Path) -> None:
-    [method] = methods(trained([folder]), [], RECIPE)
+    [method] = methods(trained([folder]), [], RECIPE.sampling)
     data = load_preferences(place / "data")
     answers = ["I love it.", "I hate it."]
     user = next(iter(data.by_user))

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from starlette.testclient import TestClient
 
-from fspo.assistant.backend import Abilities, Messages, Person, Reply, Sampling
+from fspo.assistant.backend import Abilities, Messages, Person, Reply
+from fspo.llm.sampling import Sampling
 from fspo.study.app import create_app
 from fspo.study.reading import read_study
 from fspo.study.visiting import Page

@@ -18,13 +18,14 @@ from starlette.types import Receive, Scope, Send
 
 from fspo.assistant import wire
 from fspo.assistant.answering import Answers, Work, wanted
-from fspo.assistant.backend import Backend, Person, Reply, Sampling
+from fspo.assistant.backend import Backend, Person, Reply
 from fspo.assistant.callers import Callers, Refused, user_of
 from fspo.assistant.keys import Caller
 from fspo.assistant.pairs import Pairs
 from fspo.assistant.portable import brought, exported
 from fspo.assistant.profiles import Choice, Profile, Profiles
 from fspo.errors import FspoError, ServerError
+from fspo.llm.sampling import Sampling
 from fspo.methods.untrained.best_of import all_finite
 
 _NOBODY = Person("")

@@ -15,11 +15,12 @@ from starlette.responses import JSONResponse
 from fspo import __version__
 from fspo.assistant import api, page
 from fspo.assistant.answering import AT_ONCE, Answers
-from fspo.assistant.backend import Backend, Sampling
+from fspo.assistant.backend import Backend
 from fspo.assistant.callers import Callers, Refused
 from fspo.assistant.pairs import Pairs
 from fspo.assistant.profiles import Profiles
 from fspo.errors import FspoError, ServerError
+from fspo.llm.sampling import Sampling
 from fspo.preferences.records import Preference
 from fspo.web.database import Database
 from fspo.web.faults import TOLD, log_fault

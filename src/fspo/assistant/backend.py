@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fspo.llm.sampling import Sampling
 from fspo.preferences.records import Preference
 
 Messages = Sequence[Mapping[str, str]]  # `role` (system, user, assistant) and `content`
@@ -24,17 +25,6 @@ class Person:
     key: str
     shots: Sequence[Preference] = ()
     description: str = ""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How an answer is drawn; `seed` None takes another one each time."""
-
-    max_tokens: int = 256
-    temperature: float = 0.7
-    top_p: float = 0.95
-    stop: Sequence[str] = ()
-    seed: int | None = None
 
 
 @dataclass

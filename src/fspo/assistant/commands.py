@@ -11,7 +11,8 @@ from fspo.errors import FspoError
 from fspo.flags import print_json
 
 if TYPE_CHECKING:
-    from fspo.assistant.backend import Backend, Sampling
+    from fspo.assistant.backend import Backend
+    from fspo.llm.sampling import Sampling
     from fspo.preferences.records import Preference
     from fspo.web.database import Database
 
@@ -191,7 +192,7 @@ def _backend(
 
 
 def _sampling(max_tokens: int | None, ours: bool) -> Sampling:
-    from fspo.assistant.backend import Sampling
+    from fspo.llm.sampling import Sampling
 
     return Sampling(max_tokens=max_tokens or (_REVIEW if ours else 256))
 

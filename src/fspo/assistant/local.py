@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fspo.assistant.backend import Abilities, Messages, Person, Reply, Sampling
+from fspo.assistant.backend import Abilities, Messages, Person, Reply
 from fspo.assistant.conversation import as_question, check_messages
 from fspo.assistant.prefixes import Prefixes, common
 from fspo.assistant.turns import BetweenAnswers, Turns
 from fspo.bundled import policy_folder
 from fspo.errors import FspoError
+from fspo.llm.sampling import Sampling
 from fspo.preferences.records import Preference
 
 if TYPE_CHECKING:

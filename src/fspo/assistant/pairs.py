@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from fspo.assistant.answering import wanted
-from fspo.assistant.backend import Backend, Person, Sampling
+from fspo.assistant.backend import Backend, Person
 from fspo.errors import FspoError
+from fspo.llm.sampling import Sampling
 from fspo.preferences.records import Preference
 
 _LOOKED_AT = 200  # of a large dataset, so many pairs are candidates at a time

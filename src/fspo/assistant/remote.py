@@ -14,13 +14,14 @@ from itertools import chain as chained
 from typing import Any
 from urllib.parse import urlsplit
 
-from fspo.assistant.backend import Abilities, Messages, Person, Reply, Sampling
+from fspo.assistant.backend import Abilities, Messages, Person, Reply
 from fspo.assistant.conversation import check_messages
 from fspo.errors import FspoError, ServerError
 from fspo.learning.templates import DESCRIPTION, DISPREFERRED, chain, neutralize
 from fspo.llm.clients import server_name, sync_client
 from fspo.llm.completions import count
 from fspo.llm.faults import WITHHELD, ErrorReply, Fault, fault_of
+from fspo.llm.sampling import Sampling
 from fspo.llm.settings import Settings, Trial
 from fspo.llm.thinking import spoken
 from fspo.preferences.records import Preference

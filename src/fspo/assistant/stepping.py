@@ -12,10 +12,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fspo.assistant.backend import Reply, Sampling
+from fspo.assistant.backend import Reply
 from fspo.assistant.pieces import Pieces
 from fspo.assistant.prefixes import Prefix, Prefixes
 from fspo.assistant.turns import Turns
+from fspo.llm.sampling import Sampling
 
 if TYPE_CHECKING:
     from torch import Tensor

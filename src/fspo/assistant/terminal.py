@@ -11,11 +11,12 @@ import re
 import sys
 from collections.abc import Sequence
 
-from fspo.assistant.backend import Backend, Person, Sampling
+from fspo.assistant.backend import Backend, Person
 from fspo.assistant.keys import NOBODY_ELSE
 from fspo.assistant.pairs import Pairs
 from fspo.assistant.profiles import Profiles
 from fspo.errors import FspoError
+from fspo.llm.sampling import Sampling
 from fspo.preferences.records import Preference
 from fspo.preferences.tables import check_whole
 

@@ -84,10 +84,10 @@ class BetweenAnswers:
             policy: what predicts.
             turns: taken for each pass.
         """
+        from fspo.llm.sampling import Sampling
         from fspo.methods.fspo.method import InContext
-        from fspo.recipe import EvaluateRecipe
 
-        self._predictor, self._turns = InContext(self.name, policy, EvaluateRecipe()), turns
+        self._predictor, self._turns = InContext(self.name, policy, Sampling()), turns
 
     def log_odds(
         self,

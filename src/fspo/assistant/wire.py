@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fspo.assistant.backend import Sampling
+from fspo.llm.sampling import Sampling
 
 Text = Annotated[str, Field(max_length=100_000)]
 Stop = Annotated[str, Field(max_length=200)]

@@ -20,8 +20,8 @@ from fspo.files import write_json
 from fspo.methods.method import Task
 
 if TYPE_CHECKING:
+    from fspo.evaluation.recipe import EvaluateRecipe
     from fspo.llm.requests import LanguageModel
-    from fspo.recipe import EvaluateRecipe
 
 
 def run_audit(
@@ -71,7 +71,7 @@ def run_audit(
     reader = _reader(judge, out)
     answers: dict[str, dict[str, list[str]]] = {}
     depends = dependencies(compared, likeliest)
-    for method in methods(compared, names, likeliest):
+    for method in methods(compared, names, likeliest.sampling):
         kept = Kept(out / "answers", method.name, depends(method.name))
         written = answer_tasks(method, tasks, kept, seed)
         by_user = zip(tasks, written, strict=True)

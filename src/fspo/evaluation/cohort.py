@@ -17,8 +17,8 @@ from fspo.preferences.records import Preferences, plain_text
 from fspo.preferences.splitting import hold_out, in_no_split
 
 if TYPE_CHECKING:
+    from fspo.evaluation.recipe import EvaluateRecipe
     from fspo.methods.build import Trained
-    from fspo.recipe import EvaluateRecipe
 
 
 _SHARES = ("holdout_users", "holdout_prompts")

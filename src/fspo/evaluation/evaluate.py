@@ -30,10 +30,10 @@ from fspo.methods.method import Describer, Task
 from fspo.preferences.records import Preferences, plain_text
 
 if TYPE_CHECKING:
+    from fspo.evaluation.recipe import EvaluateRecipe
     from fspo.judging.verdicts import Judge
     from fspo.llm.build import Builder
     from fspo.methods.build import Trained
-    from fspo.recipe import EvaluateRecipe
 
 
 def evaluate(
@@ -100,7 +100,7 @@ def evaluate(
     answers: dict[str, list[list[str]]] = {}
     descriptions: dict[str, Any] = {}
     depends = dependencies(compared, recipe)
-    for method in methods(compared, names, recipe):
+    for method in methods(compared, names, recipe.sampling, recipe.personal):
         said = partial(Kept, name=method.name, depends=depends(method.name))
         if recipe.predict == "all" or (recipe.predict == "policies" and method.name in ours):
             kept = said(out / "predictions")

@@ -20,8 +20,8 @@ from fspo.learning.policy import SETTINGS, read_settings
 from fspo.places import base_in
 
 if TYPE_CHECKING:
+    from fspo.evaluation.recipe import EvaluateRecipe
     from fspo.methods.build import Trained
-    from fspo.recipe import EvaluateRecipe
 
 
 class Kept:

@@ -1,13 +1,34 @@
-"""Draws the next tokens of answers, reproducibly from a seed."""
+"""How answers are drawn, token by token, reproducibly from a seed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
 _CANDIDATES = 512  # a nucleus is looked for among so many tokens: sorting all of them is slow
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an answer is drawn.
+
+    Attributes:
+        max_tokens: where it is cut off.
+        temperature: 0 takes the likeliest token.
+        top_p: the share of probability that is sampled from, over 0 and at most 1.
+        stop: texts that end it.
+        seed: what it depends on; None takes another one each time.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 0.7
+    top_p: float = 0.95
+    stop: Sequence[str] = ()
+    seed: int | None = None
 
 
 class Sampler:

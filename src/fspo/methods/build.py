@@ -13,12 +13,12 @@ from fspo.learning.policy import read_settings
 from fspo.methods.baselines import BASELINES
 from fspo.methods.method import Method
 from fspo.methods.table import load, method_of
-from fspo.methods.untrained import ORACLE, UNTRAINED, Given
+from fspo.methods.untrained import ORACLE, UNTRAINED, Given, PersonalRecipe
 from fspo.methods.untrained.best_of import BestOf
 from fspo.places import base_in
 
 if TYPE_CHECKING:
-    from fspo.recipe import EvaluateRecipe
+    from fspo.llm.sampling import Sampling
 
 
 class Trained(NamedTuple):
@@ -90,29 +90,33 @@ def check_name(name: str) -> None:
 
 
 def methods(
-    policies: Sequence[Trained], names: Sequence[str], recipe: EvaluateRecipe
+    policies: Sequence[Trained],
+    names: Sequence[str],
+    sampling: Sampling,
+    personal: PersonalRecipe | None = None,
 ) -> Iterator[Method]:
     """Yields the untrained methods of these names and the policies, in the order of reports.
 
     Args:
         policies: the first one's model and template are those of the untrained methods.
         names: among `UNTRAINED`; and "best of N", which picks among N answers of the first policy.
-        recipe: how answers are sampled.
+        sampling: of answers.
+        personal: how "LoRA per user" is fine-tuned; by default as the recipe's defaults say.
 
     Raises:
         FspoError: if there is no such method, or one cannot be loaded.
     """
-    given = Given(policies[0].settings, recipe)
+    given = Given(policies[0].settings, sampling, personal or PersonalRecipe())
     draws = [_draws(name) for name in names if name not in UNTRAINED]
     for name in names:
         if name in UNTRAINED and name != ORACLE:
             yield UNTRAINED[name](given)
-    subject = load(*policies[0], recipe)
+    subject = load(*policies[0], sampling)
     yield subject
     yield from (BestOf(subject, n) for n in draws)
     del subject  # the next ones need the memory
     for policy in policies[1:]:
-        yield load(*policy, recipe)
+        yield load(*policy, sampling)
     if ORACLE in names:
         yield UNTRAINED[ORACLE](given)
 

@@ -18,16 +18,14 @@ from fspo.llm.local import LocalModel
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from fspo.llm.sampling import Sampling
+
 
 def complete(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     contexts: Sequence[Sequence[Tokens]],
-    *,
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
+    sampling: Sampling,
 ) -> list[list[str]]:
     """Continues every context in one batch.
 
@@ -35,20 +33,18 @@ def complete(
         model: a causal language model, with or without an adapter.
         tokenizer: the model's.
         contexts: for each user, token ids; what a user's have in common at the front is read once.
-        max_new_tokens: where an answer is cut off.
-        temperature: of sampling; 0 takes the likeliest token.
-        top_p: the share of probability that is sampled from.
-        seed: the answers depend on it and on nothing else that is random.
+        sampling: with a seed; the answers depend on nothing else that is random.
 
     Returns:
         For each user, one text for each context, with the template's escapes undone.
     """
+    assert sampling.seed is not None
     written = LocalModel(model, tokenizer).continue_all(
         contexts,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
+        max_new_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        seed=sampling.seed,
         stop=lambda text: before_next_heading(text) != text,
     )
-    return [[restore(before_next_heading(text)).strip() for text in own] for own in written]
+    return [[restore(before_next_heading(text)).strip() for text in group] for group in written]

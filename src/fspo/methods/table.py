@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from fspo.methods.declaration import Declaration
 
 if TYPE_CHECKING:
+    from fspo.llm.sampling import Sampling
     from fspo.methods.method import Method
-    from fspo.recipe import EvaluateRecipe, TrainRecipe
+    from fspo.recipe import TrainRecipe
 
 METHODS: dict[str, Declaration] = {
     name: import_module(f"fspo.methods.{name}").METHOD
@@ -43,18 +44,18 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
     return trained
 
 
-def load(name: str, folder: Path, settings: Mapping[str, Any], recipe: EvaluateRecipe) -> Method:
+def load(name: str, folder: Path, settings: Mapping[str, Any], sampling: Sampling) -> Method:
     """Loads a policy as the method that it was trained by.
 
     Args:
         name: what reports call it.
         folder: where `fspo train` wrote it.
         settings: its `fspo.json`.
-        recipe: how answers are sampled.
+        sampling: of answers.
 
     Raises:
         FspoError: if it cannot be loaded.
     """
     module = import_module(f"fspo.methods.{settings.get('method', 'fspo')}.method")
-    method: Method = module.load(name, folder, recipe)
+    method: Method = module.load(name, folder, sampling)
     return method

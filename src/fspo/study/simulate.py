@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fspo.assistant.backend import Abilities, Backend, Messages, Person, Reply, Sampling
+from fspo.assistant.backend import Abilities, Backend, Messages, Person, Reply
 from fspo.errors import FspoError
+from fspo.llm.sampling import Sampling
 from fspo.preferences.records import Preference
 from fspo.study.analysis import analyze
 from fspo.study.app import create_app

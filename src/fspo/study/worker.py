@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Mapping
 
-from fspo.assistant.backend import Backend, Person, Reply, Sampling
+from fspo.assistant.backend import Backend, Person, Reply
 from fspo.console import say
+from fspo.llm.sampling import Sampling
 from fspo.preferences.records import Preference
 from fspo.study.cleaning import clean
 from fspo.study.definition import Study

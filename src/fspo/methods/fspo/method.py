@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fspo.learning.policy import Policy
     from fspo.llm.local import LocalModel
-    from fspo.recipe import EvaluateRecipe
+    from fspo.llm.sampling import Sampling
 
 
 class Prompted:
@@ -26,13 +26,13 @@ class Prompted:
     name = "few-shot prompted"
     tasks_at_once = 4  # each takes the memory of its prefix once for every prompt
 
-    def __init__(self, llm: LocalModel, template: str, settings: EvaluateRecipe) -> None:
-        self._llm, self._template, self._settings = llm, template, settings
+    def __init__(self, llm: LocalModel, template: str, sampling: Sampling) -> None:
+        self._llm, self._template, self._sampling = llm, template, sampling
 
     def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
         """Answers each user's prompts behind that user's shots."""
-        llm = self._llm
-        return _complete(llm.model, llm.tokenizer, self._template, tasks, self._settings, seed)
+        llm, sampling = self._llm, replace(self._sampling, seed=seed)
+        return _complete(llm.model, llm.tokenizer, self._template, tasks, sampling)
 
     def log_odds(
         self,
@@ -64,9 +64,9 @@ class InContext:
 
     tasks_at_once = 4
 
-    def __init__(self, name: str, policy: Policy, settings: EvaluateRecipe) -> None:
+    def __init__(self, name: str, policy: Policy, sampling: Sampling) -> None:
         self.name = name
-        self._policy, self._settings = policy, settings
+        self._policy, self._sampling = policy, sampling
         self._blind = policy.settings.get("shots") == 0
 
     def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
@@ -74,7 +74,8 @@ class InContext:
         p = self._policy
         if self._blind:
             tasks = [replace(task, shots=()) for task in tasks]
-        return _complete(p.model, p.tokenizer, p.template, tasks, self._settings, seed)
+        sampling = replace(self._sampling, seed=seed)
+        return _complete(p.model, p.tokenizer, p.template, tasks, sampling)
 
     def log_odds(
         self,
@@ -106,13 +107,12 @@ def _complete(
     tokenizer: PreTrainedTokenizerBase,
     template: str,
     tasks: Sequence[Task],
-    settings: EvaluateRecipe,
-    seed: int,
+    sampling: Sampling,
 ) -> list[list[str]]:
     from fspo.learning.tree import context_tokens
     from fspo.methods.generation import complete
 
-    room = settings.max_new_tokens
+    room = sampling.max_tokens
     contexts = [
         [
             context_tokens(task.user.user_id, task.shots, prompt, tokenizer, template, room=room)[0]
@@ -120,19 +120,11 @@ def _complete(
         ]
         for task in tasks
     ]
-    return complete(
-        model,
-        tokenizer,
-        contexts,
-        max_new_tokens=room,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        seed=seed,
-    )
+    return complete(model, tokenizer, contexts, sampling)
 
 
-def load(name: str, folder: Path, recipe: EvaluateRecipe) -> InContext:
+def load(name: str, folder: Path, sampling: Sampling) -> InContext:
     """Loads a policy that is evaluated as it was trained."""
     from fspo.learning.policy import load_policy
 
-    return InContext(name, load_policy(folder), recipe)
+    return InContext(name, load_policy(folder), sampling)

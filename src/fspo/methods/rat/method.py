@@ -6,6 +6,7 @@ The description can be read, edited and passed back: a task that has one is answ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from fspo.learning.policy import REFERENCE, load_policy, reference_weights
 from fspo.learning.tree import context_tokens
+from fspo.llm.sampling import Sampling
 from fspo.methods.generation import complete
 from fspo.methods.method import Floats, Task
 from fspo.methods.rat.trees import answer_context, described_probes, description_context
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from fspo.learning.growing import Tokens
     from fspo.learning.policy import Policy
     from fspo.llm.embedding import Embedder
-    from fspo.recipe import EvaluateRecipe
 
 _AT_ONCE = 12  # descriptions; each takes the memory of its shots
 
@@ -32,30 +33,26 @@ class Rat:
 
     tasks_at_once = 4
 
-    def __init__(self, name: str, policy: Policy, settings: EvaluateRecipe) -> None:
+    def __init__(self, name: str, policy: Policy, sampling: Sampling) -> None:
         self.name = name
-        self._policy, self._settings = policy, settings
+        self._policy, self._sampling = policy, sampling
         self._max_tokens = int(policy.settings["rat"]["max_tokens"])
 
     def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
         """Answers each user's prompts behind the shots and the description."""
-        settings, tokenizer = self._settings, self._policy.tokenizer
         contexts = [
             [self._context(task, told, prompt) for prompt in task.prompts]
             for task, told in zip(tasks, self.describe(tasks), strict=True)
         ]
         return complete(
             self._policy.model,
-            tokenizer,
+            self._policy.tokenizer,
             contexts,
-            max_new_tokens=settings.max_new_tokens,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            seed=seed,
+            replace(self._sampling, seed=seed),
         )
 
     def _context(self, task: Task, told: str, prompt: str) -> Tokens:
-        tokenizer, room = self._policy.tokenizer, self._settings.max_new_tokens
+        tokenizer, room = self._policy.tokenizer, self._sampling.max_tokens
         if told:
             return answer_context(task.shots, told, prompt, tokenizer, room)
         return context_tokens(task.user.user_id, task.shots, prompt, tokenizer, room=room)[0]
@@ -142,10 +139,7 @@ def write_descriptions(
         policy.model,
         policy.tokenizer,
         contexts,
-        max_new_tokens=max_tokens,
-        temperature=temperature,
-        top_p=1.0,
-        seed=seed,
+        Sampling(max_tokens, temperature, top_p=1.0, seed=seed),
     )
     return [text or "somebody" for own in written for text in own]
 
@@ -175,6 +169,6 @@ def description_similarity(
     }
 
 
-def load(name: str, folder: Path, recipe: EvaluateRecipe) -> Rat:
+def load(name: str, folder: Path, sampling: Sampling) -> Rat:
     """Loads a policy that describes users."""
-    return Rat(name, load_policy(folder), recipe)
+    return Rat(name, load_policy(folder), sampling)

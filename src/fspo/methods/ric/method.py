@@ -16,6 +16,7 @@ stage; its second one trains on further answers of the model's own, and is left 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from fspo.learning.policy import Policy
-    from fspo.recipe import EvaluateRecipe
+    from fspo.llm.sampling import Sampling
 
 _TREES_AT_ONCE = 8
 
@@ -77,15 +78,15 @@ class RewardsInContext:
 
     tasks_at_once = 4
 
-    def __init__(self, name: str, policy: Policy, scales: Scales, settings: EvaluateRecipe) -> None:
+    def __init__(self, name: str, policy: Policy, scales: Scales, sampling: Sampling) -> None:
         self.name = name
-        self._policy, self._scales, self._settings = policy, scales, settings
+        self._policy, self._scales, self._sampling = policy, scales, sampling
 
     def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
         """Answers each user's prompts behind the levels that the user is taken to want."""
         from fspo.methods.generation import complete
 
-        policy, scales, settings = self._policy, self._scales, self._settings
+        policy, scales = self._policy, self._scales
         wanted = [scales.desired(task.shots) for task in tasks]
         contexts = [
             [context(prompt, scales, levels, policy.tokenizer) for prompt in task.prompts]
@@ -95,10 +96,7 @@ class RewardsInContext:
             policy.model,
             policy.tokenizer,
             contexts,
-            max_new_tokens=settings.max_new_tokens,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            seed=seed,
+            replace(self._sampling, seed=seed),
         )
 
     def log_odds(
@@ -139,8 +137,8 @@ class RewardsInContext:
         return gaps
 
 
-def load(name: str, folder: Path, recipe: EvaluateRecipe) -> RewardsInContext:
+def load(name: str, folder: Path, sampling: Sampling) -> RewardsInContext:
     """Loads a policy with its scales."""
     from fspo.learning.policy import load_policy
 
-    return RewardsInContext(name, load_policy(folder), Scales.load(folder / SCALES), recipe)
+    return RewardsInContext(name, load_policy(folder), Scales.load(folder / SCALES), sampling)

@@ -12,7 +12,7 @@ from fspo.preferences.records import Preference, User
 
 if TYPE_CHECKING:
     from fspo.llm.local import LocalModel
-    from fspo.recipe import EvaluateRecipe
+    from fspo.llm.sampling import Sampling
 
 
 class Base:
@@ -21,14 +21,14 @@ class Base:
     name = "base"
     tasks_at_once = 10_000
 
-    def __init__(self, llm: LocalModel, settings: EvaluateRecipe) -> None:
-        self._llm, self._settings = llm, settings
+    def __init__(self, llm: LocalModel, sampling: Sampling) -> None:
+        self._llm, self._sampling = llm, sampling
 
     def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
         """Answers each different prompt once, whoever asks."""
         prompts = sorted({prompt for task in tasks for prompt in task.prompts})
         conversations = [[_said_by("user", prompt)] for prompt in prompts]
-        answers = _chat(self._llm, conversations, self._settings, seed)
+        answers = _chat(self._llm, conversations, self._sampling, seed)
         answer_to = dict(zip(prompts, answers, strict=True))
         return [[answer_to[prompt] for prompt in task.prompts] for task in tasks]
 
@@ -49,8 +49,8 @@ class Oracle:
     name = "oracle"
     tasks_at_once = 8
 
-    def __init__(self, llm: LocalModel, settings: EvaluateRecipe) -> None:
-        self._llm, self._settings = llm, settings
+    def __init__(self, llm: LocalModel, sampling: Sampling) -> None:
+        self._llm, self._sampling = llm, sampling
 
     def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
         """Answers with the user's description as the system's instruction."""
@@ -59,7 +59,7 @@ class Oracle:
             for task in tasks
             for prompt in task.prompts
         ]
-        answers = iter(_chat(self._llm, conversations, self._settings, seed))
+        answers = iter(_chat(self._llm, conversations, self._sampling, seed))
         return [[next(answers) for _ in task.prompts] for task in tasks]
 
     def log_odds(
@@ -102,11 +102,11 @@ def _said_by(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def _chat(llm: LocalModel, conversations: Any, settings: EvaluateRecipe, seed: int) -> list[str]:
+def _chat(llm: LocalModel, conversations: Any, sampling: Sampling, seed: int) -> list[str]:
     return llm.chat(
         conversations,
-        max_new_tokens=settings.max_new_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
+        max_new_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
         seed=seed,
     )

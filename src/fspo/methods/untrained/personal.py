@@ -30,7 +30,8 @@ from fspo.preferences.records import Episode, Preference, User
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fspo.recipe import EvaluateRecipe, PersonalRecipe
+    from fspo.llm.sampling import Sampling
+    from fspo.methods.untrained import PersonalRecipe
 
 
 class PersonalLora:
@@ -39,16 +40,16 @@ class PersonalLora:
     name = "LoRA per user"
     tasks_at_once = 1
 
-    def __init__(self, start: Policy, recipe: PersonalRecipe, settings: EvaluateRecipe) -> None:
+    def __init__(self, start: Policy, recipe: PersonalRecipe, sampling: Sampling) -> None:
         """Takes the policy to start from, which without shots is the method itself.
 
         Args:
             start: with a LoRA adapter named "default"; its template, beta and reference stay.
             recipe: how the adapter is fine-tuned.
-            settings: how answers are sampled.
+            sampling: how answers are sampled.
         """
         self._policy, self._recipe = start, recipe
-        self._without_context = InContext(self.name, start, settings)
+        self._without_context = InContext(self.name, start, sampling)
 
     def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
         """Answers each user's prompts, without shots in the context, by the user's own adapter."""
@@ -118,20 +119,20 @@ class PersonalLora:
             optimizer.step()
 
 
-def load_personal(model: str, recipe: PersonalRecipe, settings: EvaluateRecipe) -> PersonalLora:
+def load_personal(model: str, recipe: PersonalRecipe, sampling: Sampling) -> PersonalLora:
     """The method on the recipe's starting policy, or on a new adapter of `model`.
 
     Raises:
         FspoError: if one of them cannot be loaded, or the policy holds no adapter.
     """
     if recipe.start is None:
-        return PersonalLora(_new_policy(model, recipe), recipe, settings)
+        return PersonalLora(_new_policy(model, recipe), recipe, sampling)
     if not (Path(recipe.start) / "adapter_config.json").is_file():
         raise FspoError(
             f"start: {recipe.start}: holds no LoRA adapter; give a policy that was trained with "
             "`lora`, or leave `start` out"
         )
-    return PersonalLora(load_policy(recipe.start), recipe, settings)
+    return PersonalLora(load_policy(recipe.start), recipe, sampling)
 
 
 def _new_policy(name: str, recipe: PersonalRecipe) -> Policy:

@@ -13,8 +13,8 @@ from fspo.methods.method import Floats, Task
 from fspo.preferences.records import Preference, User
 
 if TYPE_CHECKING:
+    from fspo.llm.sampling import Sampling
     from fspo.methods.vpl.latent import VplModel
-    from fspo.recipe import EvaluateRecipe
 
 
 class Vpl:
@@ -27,9 +27,9 @@ class Vpl:
 
     tasks_at_once = 10_000  # users share the answers that are chosen from
 
-    def __init__(self, name: str, model: VplModel, settings: EvaluateRecipe) -> None:
+    def __init__(self, name: str, model: VplModel, sampling: Sampling) -> None:
         self.name = name
-        self._model, self._settings = model, settings
+        self._model, self._sampling = model, sampling
 
     def answer(self, tasks: Sequence[Task], seed: int) -> list[list[str]]:
         """Samples answers to each different prompt, and picks each user's best."""
@@ -97,16 +97,16 @@ class Vpl:
         with model.disable_adapter() if hasattr(model, "peft_config") else nullcontext():
             answers = LocalModel(model, self._model.tokenizer).chat(
                 [[{"role": "user", "content": prompt}] for prompt in prompts for _ in range(count)],
-                max_new_tokens=self._settings.max_new_tokens,
-                temperature=self._settings.temperature,
-                top_p=self._settings.top_p,
+                max_new_tokens=self._sampling.max_tokens,
+                temperature=self._sampling.temperature,
+                top_p=self._sampling.top_p,
                 seed=seed,
             )
         return [answers[start : start + count] for start in range(0, len(answers), count)]
 
 
-def load(name: str, folder: Path, recipe: EvaluateRecipe) -> Vpl:
+def load(name: str, folder: Path, sampling: Sampling) -> Vpl:
     """Loads a latent reward with the model that it reads answers with."""
     from fspo.methods.vpl.latent import load_vpl
 
-    return Vpl(name, load_vpl(folder), recipe)
+    return Vpl(name, load_vpl(folder), sampling)
