@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fspo import __version__
-from fspo.evaluation.comparing import difference
 from fspo.evaluation.summaries import summary
+from fspo.evaluation.win_rates import difference
 
 TABLE = Path(__file__).parent / "results.csv"
 

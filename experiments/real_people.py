@@ -22,10 +22,10 @@ import numpy as np
 from people_splits import SHOTS, STUDIES, Study, read
 
 from fspo.console import say
+from fspo.evaluation.answer_cache import AnswerCache, dependencies
 from fspo.evaluation.evaluate import versions
-from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.mirroring import mirrored_name, probe_mirrored
-from fspo.evaluation.probing import Gaps, Probe, hits, probe
+from fspo.evaluation.probing import LogOdds, Probe, correct, probe
 from fspo.evaluation.recipe import EvaluateRecipe
 from fspo.evaluation.stacking import stacked, stacked_name, stacks
 from fspo.evaluation.statistics import paired_difference
@@ -150,7 +150,7 @@ def vpl_recipe(out: Path) -> TrainRecipe:
 
 def predictors(
     study: Study, out: Path, policies: Mapping[str, Path]
-) -> Iterator[tuple[Predictor, Kept | None]]:
+) -> Iterator[tuple[Predictor, AnswerCache | None]]:
     """Simple baselines and GPO, fitted to the training people, then the policies.
 
     What a policy says takes long, and is kept.
@@ -164,7 +164,7 @@ def predictors(
     settings = EvaluateRecipe()
     depends = dependencies(compared, settings)
     for predictor in methods(compared, [], settings.sampling):
-        kept = Kept(out / "kept", predictor.name, depends(predictor.name))
+        kept = AnswerCache(out / "kept", predictor.name, depends(predictor.name))
         yield ForAnybody(predictor) if predictor.name == WITHOUT else predictor, kept
 
 
@@ -186,7 +186,7 @@ class ForAnybody:
 
 
 def measured(
-    probes: Sequence[Probe], gaps: Mapping[str, Sequence[Gaps]], counts: Sequence[int]
+    probes: Sequence[Probe], gaps: Mapping[str, Sequence[LogOdds]], counts: Sequence[int]
 ) -> dict[str, Any]:
     """Every predictor's accuracy by shots, calibration, and our leads over it at all shots.
 
@@ -194,7 +194,7 @@ def measured(
     simple predictors, beside one of them without it.
     """
     hit = {
-        name: by_user(probes, [hits(values)[-1] for values in own]) for name, own in gaps.items()
+        name: by_user(probes, [correct(values)[-1] for values in own]) for name, own in gaps.items()
     }
     return {
         "people": len(hit[OURS]),
@@ -257,7 +257,7 @@ def main() -> None:
     }
     asked_of = {k: own for k, own in study.probes.items() if not given.kinds or k in given.kinds}
     counts = {kind: counts_of(given.study, own) for kind, own in asked_of.items()}
-    gaps: dict[str, dict[str, list[Gaps]]] = {kind: {} for kind in asked_of}
+    gaps: dict[str, dict[str, list[LogOdds]]] = {kind: {} for kind in asked_of}
     for predictor, kept in predictors(study, given.out, policies):
         say(predictor.name)
         for kind, asked in asked_of.items():

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fspo.evaluation.comparing import difference
 from fspo.evaluation.summaries import summary
+from fspo.evaluation.win_rates import difference
 
 Results = Mapping[str, Any]  # what is in a `results.json`
 Table = dict[str, Any]

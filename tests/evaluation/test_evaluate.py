@@ -24,10 +24,10 @@ from fspo import (
     load_preferences,
 )
 from fspo.domains import load_domain
+from fspo.evaluation.answer_cache import AnswerCache, dependencies
 from fspo.evaluation.audit import prompts
 from fspo.evaluation.auditing import render, run_audit
 from fspo.evaluation.evaluate import evaluate
-from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.ranking import rank
 from fspo.evaluation.recipe import EvaluateRecipe
 from fspo.evaluation.repetition import repetition
@@ -201,7 +201,7 @@ def test_what_a_policy_said_is_not_taken_for_what_another_one_says(place: Path) 
 
 @pytest.mark.parametrize("name", ["../../out", "/tmp/x", "a/b", "..", "", "é: *?"])
 def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
-    kept = Kept(tmp_path / "answers", name, "")
+    kept = AnswerCache(tmp_path / "answers", name, "")
     assert kept.get("q", lambda: ["said"]) == ["said"]
     assert kept.get("q", lambda: ["not asked again"]) == ["said"]
     (file,) = (path for path in tmp_path.rglob("*") if path.is_file())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fspo import Preference, Preferences, User
-from fspo.evaluation.keeping import Kept
+from fspo.evaluation.answer_cache import AnswerCache
 from fspo.evaluation.mirroring import mirrored, probe_mirrored, turned_round
 from fspo.evaluation.probing import Probe, probe
 from fspo.evaluation.ranking import rank
@@ -81,7 +81,7 @@ def test_what_was_said_of_the_opposite_is_kept_beside_what_was_said_of_the_user(
     tmp_path: Path,
 ) -> None:
     probes = [Probe(User("u"), [Preference("p", "aa", "b")], TARGETS)]
-    reader, kept = Reader(1.0), Kept(tmp_path, "reader", "")
+    reader, kept = Reader(1.0), AnswerCache(tmp_path, "reader", "")
     told = probe(reader, probes, [0, 1], kept)
     first = probe_mirrored(reader, probes, [0, 1], told, kept)
     assert len(list(tmp_path.rglob("*.json"))) == 2

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fspo import Preference, User
-from fspo.evaluation.probing import Gaps, Probe, hits
+from fspo.evaluation.probing import LogOdds, Probe, correct
 from fspo.evaluation.stacking import stacked, stacks
 
 COUNTS = 3
@@ -22,7 +22,7 @@ def probes_of(users: int, targets: int) -> list[Probe]:
     return [Probe(User(f"u{user}"), [], pairs(user)) for user in range(users)]
 
 
-def evidence(generator: np.random.Generator, size: tuple[int, ...]) -> Gaps:
+def evidence(generator: np.random.Generator, size: tuple[int, ...]) -> LogOdds:
     """Log-odds of what comes true, so often as they say: of N(1, 1) against N(-1, 1)."""
     return np.asarray(2 * generator.normal(1, 1, size))
 
@@ -38,7 +38,7 @@ def test_independent_evidence_adds_up() -> None:
     # Said with half of its strength, the other's weight is twice as large.
     apart = [own - a - 2 * b for own, a, b in zip(together, one, other, strict=True)]
     assert np.std(apart) < 0.3  # of log-odds with a standard deviation of 2.8
-    right = [np.mean([hits(own) for own in told]) for told in (one, other, together)]
+    right = [np.mean([correct(own) for own in told]) for told in (one, other, together)]
     assert right[2] > max(right[:2]) + 0.03
 
 
@@ -48,8 +48,8 @@ def test_an_adviser_who_is_wrong_is_not_believed() -> None:
     chance = [generator.normal(0, 5, (1, 5)) for _ in probes]
     known = [evidence(generator, (1, 5)) for _ in probes]
     together = stacked(probes, [chance, known])
-    assert np.mean([hits(own) for own in together]) > 0.8
-    assert np.mean([hits(own) for own in chance]) < 0.6
+    assert np.mean([correct(own) for own in together]) > 0.8
+    assert np.mean([correct(own) for own in chance]) < 0.6
 
 
 @given(st.integers(0, 9), st.integers(0, 1000))

@@ -11,8 +11,8 @@ import pytest
 from conftest import byte_tokenizer, small_model
 
 from fspo import FspoError, Preference, Preferences, User
+from fspo.evaluation.answer_cache import AnswerCache
 from fspo.evaluation.answers import answer_tasks
-from fspo.evaluation.keeping import Kept
 from fspo.evaluation.ranking import rank
 from fspo.learning.policy import load_policy
 from fspo.learning.train import train
@@ -91,7 +91,7 @@ def test_predictions_are_the_predictors() -> None:
 def test_it_resumes_to_the_same_answers(tmp_path: Path) -> None:
     many = [Task(User(f"u{k}"), [], ["p", "pp"]) for k in range(20)]
     method = BestOf(Rambler(), 4)
-    kept = Kept(tmp_path, method.name, "")
+    kept = AnswerCache(tmp_path, method.name, "")
     first = answer_tasks(method, many, kept, 3)
     written = sorted((tmp_path / "rambler-best-of-4").iterdir())
     assert len(written) == 3

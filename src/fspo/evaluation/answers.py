@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from fspo.console import track
-from fspo.evaluation.keeping import Kept, mark
+from fspo.evaluation.answer_cache import AnswerCache, cache_key
 from fspo.methods.method import Method, Task
 
 
-def answer_tasks(method: Method, tasks: Sequence[Task], kept: Kept, seed: int) -> list[list[str]]:
+def answer_tasks(
+    method: Method, tasks: Sequence[Task], kept: AnswerCache, seed: int
+) -> list[list[str]]:
     """Lets a method answer every task: for each task, its answers in the order of the prompts.
 
     Args:
@@ -30,4 +32,4 @@ def answer_tasks(method: Method, tasks: Sequence[Task], kept: Kept, seed: int) -
 
 def _seed_of(*parts: object) -> int:
     """A seed for each part of the work, so that none depends on what was done before it."""
-    return int(mark(*parts)[:8], 16)
+    return int(cache_key(*parts)[:8], 16)

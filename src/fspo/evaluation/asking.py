@@ -18,7 +18,7 @@ import numpy as np
 
 from fspo.console import track
 from fspo.errors import FspoError
-from fspo.evaluation.probing import Gaps, Probe, hits
+from fspo.evaluation.probing import LogOdds, Probe, correct
 from fspo.evaluation.summaries import accuracy, by_user, summary
 from fspo.methods.asking import next_pair
 from fspo.methods.method import Predictor
@@ -76,7 +76,7 @@ def labels_needed(
                 f"labels is {labels}. Ask for fewer labels, or draw probes with more shots."
             )
     counts = range(labels + 1)
-    found: dict[str, list[Gaps]] = {"random": [], "asked": []}
+    found: dict[str, list[LogOdds]] = {"random": [], "asked": []}
     for number, probe in enumerate(track(probes, f"asking: {predictor.name}", len(probes))):
         generator = np.random.default_rng([seed, number])
         asked = _asked(predictor, probe, about, labels, generator, shortlist)
@@ -94,7 +94,7 @@ def labels_needed(
         },
         "difference": {
             str(k): summary(
-                by_user(probes, [hits(a)[k] - hits(r)[k] for a, r in pairs]),
+                by_user(probes, [correct(a)[k] - correct(r)[k] for a, r in pairs]),
                 seed,
                 "mean",
                 signed=True,

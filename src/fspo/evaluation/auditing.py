@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fspo.evaluation.answer_cache import AnswerCache, dependencies
 from fspo.evaluation.answers import answer_tasks
 from fspo.evaluation.audit import audit, prompts
 from fspo.evaluation.cohort import cohort, drops_ties, who_is_asked
-from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.probing import draw_probes
 from fspo.files import write_json
 from fspo.methods.method import Task
@@ -72,7 +72,7 @@ def run_audit(
     answers: dict[str, dict[str, list[str]]] = {}
     depends = dependencies(compared, likeliest)
     for method in methods(compared, names, likeliest.sampling):
-        kept = Kept(out / "answers", method.name, depends(method.name))
+        kept = AnswerCache(out / "answers", method.name, depends(method.name))
         written = answer_tasks(method, tasks, kept, seed)
         by_user = zip(tasks, written, strict=True)
         answers[method.name] = {task.user.user_id: own for task, own in by_user}

@@ -9,31 +9,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fspo.console import say
-from fspo.errors import FspoError
-from fspo.evaluation import comparing, summaries
+from fspo.evaluation import summaries, win_rates
+from fspo.evaluation.answer_cache import AnswerCache, dependencies
 from fspo.evaluation.answers import answer_tasks
-from fspo.evaluation.cohort import Cohort, cohort, drops_ties, who_is_asked
-from fspo.evaluation.keeping import Kept, dependencies
 from fspo.evaluation.mirroring import mirrored_name, probe_mirrored
-from fspo.evaluation.probing import Gaps, draw_probes, probe, shot_counts
+from fspo.evaluation.preparation import Prepared, prepare
+from fspo.evaluation.probing import LogOdds, probe
 from fspo.evaluation.stacking import stacks
 from fspo.evaluation.statistics import INTERVALS
 from fspo.files import write_json
-from fspo.methods.method import Describer, Task
-from fspo.preferences.records import Preferences, plain_text
+from fspo.methods.method import Describer, Method, Task
+from fspo.preferences.records import Preferences
 
 if TYPE_CHECKING:
     from fspo.evaluation.recipe import EvaluateRecipe
-    from fspo.judging.verdicts import Judge
+    from fspo.judging.verdicts import Verdict
     from fspo.llm.build import Builder
-    from fspo.methods.build import Trained
+
+
+@dataclass(frozen=True)
+class Responses:
+    """What was said when it was asked, by the names of reports.
+
+    Attributes:
+        log_odds: for each probe, for what the user chose, float64 (counts, targets).
+        answers: for each task, one to each prompt.
+        descriptions: how near those that a method wrote come to the true ones.
+    """
+
+    log_odds: dict[str, list[LogOdds]] = field(default_factory=dict)
+    answers: dict[str, list[list[str]]] = field(default_factory=dict)
+    descriptions: dict[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -62,99 +73,124 @@ def evaluate(
         FspoError: if a policy is not there, the users have too few preferences or the judge does
             not know them, or there are no baselines to stack.
     """
-    from fspo.methods.baselines import baselines
-    from fspo.methods.build import methods, trained
-    from fspo.methods.untrained import always
-    from fspo.preferences.reading import load_preferences
-
     started = time.monotonic()
-    compared = trained(policies)
-    every = load_preferences(data, drops_ties(compared, recipe))
-    learners = [*compared, *_started(recipe)]
-    settings = {policy.name: policy.settings for policy in learners}
-    people = cohort(every, settings, recipe, {policy.name: policy.folder for policy in learners})
-    people = people._replace(test=_that_fit(people.test, compared[0].settings))
-    judge, paid = _judge(recipe, people.test, out, seed, trust_domain)
-    beside = baselines(_baselines(recipe, people, judge), people.train, seed)
-    recipe, users = who_is_asked(people, recipe)
-    counts = shot_counts(recipe.shots)
-    probes = draw_probes(
-        people.test,
-        users,
-        shots=recipe.shots,
-        targets=recipe.targets,
-        draws=recipe.episodes_per_user,
-        seed=seed,
-        about=people.about,
-    )
-    tasks = _tasks(people, users, recipe, seed)
-    if judge:
-        judge.check([people.test.users[user] for user in users])
-        tasks = _answerable(tasks, recipe)
-    told = all(people.test.users[user].description for user in users)
-    if "oracle" in recipe.methods and not told:
-        raise FspoError(f"{people.test.source}: no oracle, as not all of these users are described")
-    names = [*dict.fromkeys([*always(told), *recipe.methods])]
-    ours = {policy.name for policy in compared}
-    gaps: dict[str, list[Gaps]] = {}
-    answers: dict[str, list[list[str]]] = {}
-    descriptions: dict[str, Any] = {}
-    depends = dependencies(compared, recipe)
-    for method in methods(compared, names, recipe.sampling, recipe.personal):
-        said = partial(Kept, name=method.name, depends=depends(method.name))
-        if recipe.predict == "all" or (recipe.predict == "policies" and method.name in ours):
-            kept = said(out / "predictions")
-            gaps[method.name] = own = probe(method, probes, counts, kept)
-            if recipe.mirrored and method.name in ours:
-                turned = probe_mirrored(method, probes, counts, own, kept)
-                gaps[mirrored_name(method.name)] = turned
-        if told and isinstance(method, Describer):
-            descriptions[method.name] = _nearness(method, tasks)
-        if judge:
-            answers[method.name] = answer_tasks(method, tasks, said(out / "answers"), seed)
-    read_off = [mirrored_name(name) if recipe.mirrored else name for name in gaps if name in ours]
-    told_by_ours = {name: gaps[name] for name in read_off}
-    simple = {predictor.name: probe(predictor, probes, counts) for predictor in beside}
-    gaps |= simple | (stacks(probes, simple, told_by_ours) if recipe.stacked else {})
+    prepared = prepare(data, policies, out, recipe, seed, trust_domain)
+    responses = ask(prepared, out, seed)
+    verdicts = judge(prepared, responses)
+    results = summarize(prepared, responses, verdicts, seed)
+    results["seconds"] = round(time.monotonic() - started, 1)
+    write_json(out / "results.json", results)
+    return results
+
+
+def ask(prepared: Prepared, out: Path, seed: int) -> Responses:
+    """Asks each method in turn, and keeps what it says under `out`; only one is in memory."""
+    from fspo.methods.build import methods
+
+    recipe, responses = prepared.recipe, Responses()
+    depends = dependencies(prepared.policies, recipe)
+    compared = prepared.policies, prepared.methods, recipe.sampling, recipe.personal
+    for method in methods(*compared):
+        caches = [
+            AnswerCache(out / folder, method.name, depends(method.name))
+            for folder in ("predictions", "answers")
+        ]
+        responses.log_odds.update(_predict(method, prepared, caches[0]))
+        if prepared.described and isinstance(method, Describer):
+            responses.descriptions[method.name] = _nearness(method, prepared.tasks)
+        if prepared.judge:
+            responses.answers[method.name] = answer_tasks(method, prepared.tasks, caches[1], seed)
+    responses.log_odds.update(_predict_simply(prepared, responses.log_odds))
+    return responses
+
+
+def _predict(method: Method, prepared: Prepared, cache: AnswerCache) -> dict[str, list[LogOdds]]:
+    """What a method predicts, and a policy also with every shot swapped, as far as is asked."""
+    recipe, probes, counts = prepared.recipe, prepared.probes, prepared.counts
+    is_policy = method.name in {policy.name for policy in prepared.policies}
+    if recipe.predict == "none" or (recipe.predict == "policies" and not is_policy):
+        return {}
+    log_odds = probe(method, probes, counts, cache)
+    if not (recipe.mirrored and is_policy):
+        return {method.name: log_odds}
+    swapped = probe_mirrored(method, probes, counts, log_odds, cache)
+    return {method.name: log_odds, mirrored_name(method.name): swapped}
+
+
+def _predict_simply(
+    prepared: Prepared, asked: Mapping[str, list[LogOdds]]
+) -> dict[str, list[LogOdds]]:
+    """What the baselines predict and, where that is asked for, stacks of them and each policy."""
+    recipe, probes = prepared.recipe, prepared.probes
+    simple = {b.name: probe(b, probes, prepared.counts) for b in prepared.baselines}
+    if not recipe.stacked:
+        return simple
+    names = [p.name for p in prepared.policies]
+    names = [mirrored_name(name) if recipe.mirrored else name for name in names]
+    return simple | stacks(probes, simple, {name: asked[name] for name in names if name in asked})
+
+
+def judge(prepared: Prepared, responses: Responses) -> dict[str, list[Verdict]]:
+    """Compares each method's answers with the base model's; nothing where there is no judge."""
+    if prepared.judge is None:
+        return {}
+    return win_rates.judge_answers(responses.answers, prepared.tasks, prepared.judge)
+
+
+def summarize(
+    prepared: Prepared,
+    responses: Responses,
+    verdicts: Mapping[str, Sequence[Verdict]],
+    seed: int,
+) -> dict[str, Any]:
+    """Returns what `results.json` holds, but for the time that it took."""
+    people, first = prepared.people, prepared.policies[0]
     predictions = {
-        name: summaries.accuracy(probes, own, counts, seed) for name, own in gaps.items()
+        name: summaries.accuracy(prepared.probes, log_odds, prepared.counts, seed)
+        for name, log_odds in responses.log_odds.items()
     }
-    first = compared[0]
-    results = {
-        "judge": judge.name if judge else "none",
+    return {
+        "judge": "none",
         "methods": {},
         "preference_accuracy": predictions.get(first.name, {"by_shots": {}, "n": 0}),
         "predictions": predictions,
-        "descriptions": descriptions,
-        "users": {"train": len(people.train.by_user), "test": len(users)},
+        "descriptions": responses.descriptions,
+        "users": {"train": len(people.train.by_user), "test": len(prepared.users)},
         "prompts": {
             "train": len(_prompts(people.train)),
             "test": len(_prompts(people.test) & (people.about or _prompts(people.test))),
         },
         "new": people.new,
-        "shots": recipe.shots,
-        "preferences": len(every),
+        "shots": prepared.recipe.shots,
+        "preferences": prepared.preferences,
         "model": first.settings["model"],
-        "policies": {policy.name: policy.settings for policy in compared},
-        "evaluation": recipe.model_dump(),
+        "policies": {policy.name: policy.settings for policy in prepared.policies},
+        "evaluation": prepared.recipe.model_dump(),
         "intervals": INTERVALS,
         "seed": seed,
         "versions": versions(),
-        "seconds": round(time.monotonic() - started, 1),
         "example": None,
+    } | _win_rates(prepared, responses, verdicts, seed)
+
+
+def _win_rates(
+    prepared: Prepared,
+    responses: Responses,
+    verdicts: Mapping[str, Sequence[Verdict]],
+    seed: int,
+) -> dict[str, Any]:
+    judge, tasks, first = prepared.judge, prepared.tasks, prepared.policies[0].name
+    if judge is None:
+        return {}
+    return {
+        "judge": judge.name,
+        "methods": win_rates.win_rates(responses.answers, verdicts, tasks, seed),
+        "differences": win_rates.differences(first, verdicts, tasks, seed),
+        "judge_agrees": win_rates.agreement_with_choices(judge, prepared.probes),
+        "judging": _spent(prepared.builder),
+        "warnings": win_rates.warnings(verdicts[first], tasks, seed),
+        "example": win_rates.example(tasks, responses.answers, judge),
     }
-    if judge:
-        judged = comparing.judge_answers(answers, tasks, judge)
-        results |= {
-            "methods": comparing.win_rates(answers, judged, tasks, seed),
-            "differences": comparing.differences(first.name, judged, tasks, seed),
-            "judge_agrees": comparing.agreement_with_choices(judge, probes),
-            "judging": _spent(paid),
-            "warnings": comparing.warnings(judged[first.name], tasks, seed),
-            "example": comparing.example(tasks, answers, judge),
-        }
-    write_json(out / "results.json", results)
-    return results
 
 
 def versions() -> dict[str, str]:
@@ -164,53 +200,6 @@ def versions() -> dict[str, str]:
 
     packages = ("fspo", "torch", "transformers", "peft", "vaderSentiment")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
-
-
-def _judge(
-    recipe: EvaluateRecipe, test: Preferences, out: Path, seed: int, trust_domain: bool
-) -> tuple[Judge | None, Builder]:
-    """The judge that was asked for, or the one whose measures know these users, if there is one.
-
-    Beside it what pays for a model's verdicts.
-    """
-    from fspo.domains import load_domain
-    from fspo.judging.build import judge_recipe, load_judge
-    from fspo.llm.build import Builder
-    from fspo.llm.store import Store
-
-    name = recipe.judge
-    if name is None:
-        known = all(map(load_domain("reviews").knows, test.users.values()))
-        name = "reviews" if known else "none"
-        if not known:
-            say("no measures of ours know these users: nothing is written or judged; see --judge")
-    if name == "none":
-        return None, Builder(None)
-    chosen = judge_recipe(name, trust_domain)
-    store = Store(out / "verdicts.sqlite") if chosen.kind == "model" else None
-    builder = Builder(store, chosen.budget)
-    return load_judge(chosen, builder, seed), builder
-
-
-def _started(recipe: EvaluateRecipe) -> list[Trained]:
-    """The policy that a further method starts from, which may know somebody, too."""
-    from fspo.learning.policy import SETTINGS, read_settings
-    from fspo.methods.build import Trained
-    from fspo.methods.untrained.personal import PersonalLora
-
-    start = Path(recipe.personal.start or "")
-    if PersonalLora.name not in recipe.methods or not (start / SETTINGS).is_file():
-        return []
-    return [Trained(PersonalLora.name, start, read_settings(start))]
-
-
-def _that_fit(test: Preferences, settings: Mapping[str, Any]) -> Preferences:
-    """The preferences that can be asked about: some texts are longer than the model's context."""
-    from fspo.learning.episodes import that_fit
-    from fspo.models import read_config
-
-    _, tokenizer, _ = read_config(settings["model"])
-    return that_fit(test, tokenizer, settings["template"])
 
 
 def _spent(builder: Builder) -> dict[str, Any]:
@@ -243,55 +232,6 @@ def _nearness(method: Describer, tasks: Sequence[Task]) -> dict[str, Any]:
 
     before = method.describe_before(tasks)
     return near(method.describe(tasks)) | {"before": near(before)["mean"] if before else None}
-
-
-def _baselines(recipe: EvaluateRecipe, people: Cohort, judge: Judge | None) -> Sequence[str]:
-    named: Sequence[str] = ("majority", "longer")
-    if recipe.baselines is not None:
-        named = recipe.baselines
-    elif judge or not people.train.by_user:
-        named = ()
-    if recipe.stacked and not named:
-        raise FspoError("--stacked: there are no baselines to stack; name some with --baseline")
-    return named
-
-
-def _tasks(people: Cohort, users: Sequence[str], recipe: EvaluateRecipe, seed: int) -> list[Task]:
-    """For each user some shots, the same draw for everybody, and prompts that are not in them."""
-    asked = people.about or {p.prompt for _, p in people.test}
-    spelled: dict[str, str] = {}
-    for prompt in sorted(asked):
-        spelled.setdefault(plain_text(prompt), prompt)
-    order = sorted(people.test.by_user)
-    tasks = []
-    for user in users:
-        drawn = people.test.draw(user, recipe.shots + 1, [seed, 0]).preferences[: recipe.shots]
-        shown = {shot.plain[0] for shot in drawn}
-        others = [prompt for plain, prompt in spelled.items() if plain not in shown]
-        shuffled = np.random.default_rng([seed, order.index(user)]).permutation(len(others))
-        prompts = [others[index] for index in shuffled[: recipe.prompts_per_user]]
-        tasks.append(Task(people.test.users[user], drawn, prompts))
-    return tasks
-
-
-def _answerable(tasks: Sequence[Task], recipe: EvaluateRecipe) -> list[Task]:
-    """The tasks with a prompt to answer, which not every user's shots leave where prompts are few.
-
-    Raises:
-        FspoError: if there are fewer than two.
-    """
-    left = [task for task in tasks if task.prompts]
-    if len(left) < 2:
-        raise FspoError(
-            f"{len(left)} of {len(tasks)} users have a prompt to answer that is not among their "
-            f"{recipe.shots} shots; at least 2 are needed. Give fewer --shots, or --judge none."
-        )
-    if len(left) < len(tasks):
-        say(
-            f"{len(tasks) - len(left)} of {len(tasks)} users answer nothing: all prompts are among "
-            "their shots"
-        )
-    return left
 
 
 def _prompts(preferences: Preferences) -> set[str]:

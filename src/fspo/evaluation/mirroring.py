@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from fspo.evaluation.keeping import Kept
-from fspo.evaluation.probing import Gaps, Probe, probe
+from fspo.evaluation.answer_cache import AnswerCache
+from fspo.evaluation.probing import LogOdds, Probe, probe
 from fspo.methods.method import Floats, Predictor
 from fspo.preferences.records import Preference
 
@@ -47,9 +47,9 @@ def probe_mirrored(
     method: Predictor,
     probes: Sequence[Probe],
     counts: Sequence[int],
-    told: Sequence[Gaps],
-    kept: Kept | None = None,
-) -> list[Gaps]:
+    told: Sequence[LogOdds],
+    kept: AnswerCache | None = None,
+) -> list[LogOdds]:
     """What `probe` gave for these probes, mirrored, float64 (counts, targets) each.
 
     Args:

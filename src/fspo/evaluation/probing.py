@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fspo.console import track
-from fspo.evaluation.keeping import Kept
+from fspo.evaluation.answer_cache import AnswerCache
 from fspo.methods.method import Predictor
 from fspo.preferences.records import Preference, Preferences, User, without_repetition
 
-Gaps = NDArray[np.float64]
+LogOdds = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,11 @@ def _parted(
 
 
 def probe(
-    method: Predictor, probes: Sequence[Probe], counts: Sequence[int], kept: Kept | None = None
-) -> list[Gaps]:
+    method: Predictor,
+    probes: Sequence[Probe],
+    counts: Sequence[int],
+    kept: AnswerCache | None = None,
+) -> list[LogOdds]:
     """For each probe the method's log-odds for what the user chose, float64 (counts, targets).
 
     Args:
@@ -110,6 +113,6 @@ def probe(
     return found
 
 
-def hits(gaps: Gaps) -> Gaps:
+def correct(gaps: LogOdds) -> LogOdds:
     """1 where the log-odds are for the chosen response, 0 where against it, a half at neither."""
     return (np.sign(gaps) + 1) / 2

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fspo.evaluation.probing import Gaps, Probe
+from fspo.evaluation.probing import LogOdds, Probe
 from fspo.preferences.logistic import fit_logistic
 
 _STRENGTH = 1.0  # of the L2 penalty: a standard normal prior of every weight
 _PARTS = 10  # that users are divided into; each is foretold with what the nine others teach
 
-Told = Sequence[Gaps]
+Told = Sequence[LogOdds]
 
 
 def stacked_name(name: str) -> str:
@@ -27,7 +27,7 @@ def stacked_name(name: str) -> str:
 
 def stacks(
     probes: Sequence[Probe], simple: Mapping[str, Told], policies: Mapping[str, Told]
-) -> dict[str, list[Gaps]]:
+) -> dict[str, list[LogOdds]]:
     """Simple predictors stacked, and once more with each policy, by what reports call them.
 
     Args:
@@ -41,7 +41,7 @@ def stacks(
     return found
 
 
-def stacked(probes: Sequence[Probe], told: Sequence[Told]) -> list[Gaps]:
+def stacked(probes: Sequence[Probe], told: Sequence[Told]) -> list[LogOdds]:
     """What several predictors say, as one that has learned how far to believe each.
 
     Stacked generalization (Wolpert 1992) with a logistic model: the log-odds are the weighted sum

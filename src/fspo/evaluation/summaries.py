@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fspo.evaluation.calibration import calibration, fit_temperature
-from fspo.evaluation.probing import Gaps, Probe, hits
+from fspo.evaluation.probing import LogOdds, Probe, correct
 from fspo.evaluation.statistics import user_ci
 from fspo.preferences.records import User
 
@@ -16,17 +16,20 @@ Values = Mapping[str, Sequence[float]]  # each user's
 
 
 def accuracy(
-    probes: Sequence[Probe], gaps: Sequence[Gaps], counts: Sequence[int], seed: int
+    probes: Sequence[Probe], gaps: Sequence[LogOdds], counts: Sequence[int], seed: int
 ) -> dict[str, Any]:
     """How often a method is for what the user chose, by number of shots.
 
     `gain` is by how much more often than without shots, on the same pairs.
     """
-    by_count = [by_user(probes, [hits(own)[row] for own in gaps]) for row in range(len(counts))]
+    by_count = [by_user(probes, [correct(own)[row] for own in gaps]) for row in range(len(counts))]
     summaries = [summary(values, seed, "mean") for values in by_count]
     gains = {
         str(count): summary(
-            by_user(probes, [hits(g)[row] - hits(g)[0] for g in gaps]), seed, "mean", signed=True
+            by_user(probes, [correct(g)[row] - correct(g)[0] for g in gaps]),
+            seed,
+            "mean",
+            signed=True,
         )
         for row, count in enumerate(counts)
         if counts[0] == 0 and count
@@ -73,7 +76,7 @@ def _calibrated(gaps: Values) -> dict[str, Any]:
     }
 
 
-def by_user(probes: Sequence[Probe], values: Sequence[Gaps]) -> dict[str, list[float]]:
+def by_user(probes: Sequence[Probe], values: Sequence[LogOdds]) -> dict[str, list[float]]:
     """Each user's values, of all of the user's probes one after the other."""
     found: dict[str, list[float]] = {}
     for probe, own in zip(probes, values, strict=True):
@@ -84,7 +87,7 @@ def by_user(probes: Sequence[Probe], values: Sequence[Gaps]) -> dict[str, list[f
 def summary(values: Values, seed: int, name: str, signed: bool = False) -> dict[str, Any]:
     """The mean of all values, with its interval over users and their number.
 
-    A `winrate` is in percent, a `mean` of hits from 0 to 1, or, `signed`, of differences of hits.
+    A `winrate` is in percent, a `mean` from 0 to 1, or, `signed`, of differences.
     """
     flat = [value for own in values.values() for value in own]
     digits, most = (2, 100.0) if name == "winrate" else (4, 1.0)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fspo.methods.build import Trained
 
 
-class Kept:
+class AnswerCache:
     """What one method says, in a folder of its own."""
 
     def __init__(self, folder: Path, name: str, depends: object) -> None:
@@ -35,13 +35,13 @@ class Kept:
 
     def get(self, asked: object, say: Callable[[], Any]) -> Any:
         """What is said when this is asked: by `say`, or as it was kept, as JSON either way."""
-        path = self._folder / f"{mark(self._depends, asked)}.json"
+        path = self._folder / f"{cache_key(self._depends, asked)}.json"
         if not path.is_file():
             write_json(path, say())
         return json.loads(path.read_text(encoding="utf-8"))
 
 
-def mark(*parts: object) -> str:
+def cache_key(*parts: object) -> str:
     """A short name that other parts have not: 16 hexadecimal digits of a hash of their `repr`."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
