@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from fspo.judging.reward_judge import RewardJudge
-from fspo.learning.growing import Reader
+from fspo.learning.tree_builder import Encoder
 from fspo.letters import letters, start_of
 from fspo.llm.local import LocalModel
 from fspo.models import embedded_model
@@ -65,7 +65,7 @@ def test_markers_of_every_kind_are_letters_in_texts_and_tokens_in_templates(
     [user] = tokenizer.encode("<|User|>", add_special_tokens=False)
     expected = [of_bytes(text) for text in TEXTS]
     assert letters(tokenizer, TEXTS) == expected
-    assert Reader(tokenizer).texts(TEXTS) == expected
+    assert Encoder(tokenizer).texts(TEXTS) == expected
     for text, ids in zip(TEXTS, expected, strict=True):
         gap = "" if flags["rstrip"] else "\n"  # which the marker takes with it
         line, answer = ([user, *of_bytes(f"{gap}{role}\n")] for role in ("user", "assistant"))
@@ -193,7 +193,7 @@ def test_what_stands_before_a_text_is_put_there_and_what_stands_behind_is_not(
 ) -> None:
     tokenizer = framed(single)
     assert start_of(tokenizer) == expected
-    assert Reader(tokenizer).start == expected
+    assert Encoder(tokenizer).start == expected
     asked = [{"role": "user", "content": "Hello <|end|>"}]
     assert LocalModel(None, tokenizer).tokens(asked) == [*expected, *of_bytes("Hello <|end|>\n\n")]
 

@@ -17,7 +17,7 @@ import typer
 from fspo import faults
 from fspo.assistant import commands as assistant
 from fspo.errors import FspoError
-from fspo.flags import LARGEST_SEED, AsJson, Commands, Quiet, Seed, hush, show
+from fspo.flags import LARGEST_SEED, AsJson, Commands, Quiet, Seed, set_quiet, show
 from fspo.locks import only_run
 from fspo.preferences import commands as preferences
 from fspo.study.commands import study_app
@@ -120,7 +120,7 @@ def demo(
     from fspo.demo import DemoRecipe, run_demo
     from fspo.recipe import DEMO_RECIPE, read_recipe
 
-    hush(quiet)
+    set_quiet(quiet)
     settings = read_recipe(DemoRecipe, recipe or DEMO_RECIPE, {})
     with only_run(out):
         report_path = run_demo(settings, out, seed)
@@ -164,7 +164,7 @@ def synthesize(
     as_json: AsJson = False,
 ) -> None:
     """Make synthetic users and their preferences; goes on where it was."""
-    hush(quiet)
+    set_quiet(quiet)
     shared = {"domain": domain, "users": users, "preferences_per_user": preferences_per_user}
     if domain == "reviews" and recipe is None:
         others = {"labeller": labeller, "questions": questions, "budget": budget}
@@ -246,7 +246,7 @@ def train(
     flags = dict(locals())
     from fspo.recipe import TrainRecipe, read_recipe
 
-    hush(quiet)
+    set_quiet(quiet)
     given = {key: value for key, value in flags.items() if key in TrainRecipe.model_fields}
     settings = read_recipe(TrainRecipe, recipe, given)
     if dry_run:
@@ -254,11 +254,11 @@ def train(
 
         print(plan(settings).text(tflops or matrix_product_rate()))
         return
-    from fspo.learning.train import take_leave
+    from fspo.learning.train import shutdown
     from fspo.methods.table import train as run
 
     print(run(settings, resume))
-    take_leave()
+    shutdown()
 
 
 @app.command()
@@ -304,7 +304,7 @@ def evaluate(
     from fspo.evaluation.recipe import EvaluateRecipe
     from fspo.recipe import read_recipe
 
-    hush(quiet)
+    set_quiet(quiet)
     keys = ("judge", "holdout_users", "holdout_prompts", "drop_ties", "shots", "users")
     given: dict[str, Any] = {key: value for key, value in locals().items() if key in keys}
     given |= {"baselines": baseline or None, "methods": method or None}
@@ -336,7 +336,7 @@ def audit(
     from fspo.evaluation.recipe import EvaluateRecipe
     from fspo.recipe import read_recipe
 
-    hush(quiet)
+    set_quiet(quiet)
     recipe = read_recipe(EvaluateRecipe, None, {"shots": shots, "users": users})
     with only_run(out):
         found = run_audit(data, policy, out, recipe, seed, judge)
@@ -362,7 +362,7 @@ def paper(
     from fspo.paper_table import render
     from fspo.recipe import read_recipe
 
-    hush(quiet)
+    set_quiet(quiet)
     recipe = read_recipe(PaperRecipe, recipe_path(table), {})
     with only_run(out):
         found = run_paper(recipe, out, range(seed, seed + seeds))
@@ -407,7 +407,7 @@ def rank(
     from fspo.methods.table import load
     from fspo.preferences.reading import load_preferences
 
-    hush(quiet)
+    set_quiet(quiet)
     [found] = trained([policy])
     method = load(*found, Sampling())
     count = int(found.settings.get("shots", 8)) if shots is None else shots

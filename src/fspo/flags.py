@@ -29,7 +29,7 @@ class Commands(TyperGroup):
         return super().parse_args(ctx, arguments_in_home(args))
 
 
-def hush(quiet: bool) -> None:
+def set_quiet(quiet: bool) -> None:
     """Turns progress and messages off; of several processes that train together, one speaks."""
     from fspo.console import console
 

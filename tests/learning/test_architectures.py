@@ -15,9 +15,9 @@ from transformers.pytorch_utils import Conv1D
 
 from fspo import Episode, EpisodeTree, FspoError, Preference, completion_logps
 from fspo.learning.exactness import reads_paths
-from fspo.learning.growing import Growing, Pair
 from fspo.learning.policy import Policy
 from fspo.learning.scoring import response_ends, response_logps
+from fspo.learning.tree_builder import Pair, TreeBuilder
 
 TOKENIZER = byte_tokenizer()
 REFUSED = {
@@ -36,14 +36,14 @@ def small_tree(targets: int) -> EpisodeTree:
     def some(count: int) -> list[int]:
         return torch.randint(3, 259, (count,), generator=draw).tolist()
 
-    growing = Growing(some(3))
+    builder = TreeBuilder(some(3))
     for _ in range(targets):
-        growing.chain += some(5)
+        builder.chain += some(5)
         pair = Pair([], [*some(4), 0], [*some(6), 0])
-        growing.target(pair)
-        growing.chain += [*some(2), *pair.rejected]
-    growing.chain.pop()
-    return EpisodeTree("u", *growing.finish())
+        builder.add_target(pair)
+        builder.chain += [*some(2), *pair.rejected]
+    builder.chain.pop()
+    return EpisodeTree("u", *builder.build())
 
 
 TREES = [small_tree(3), small_tree(1)]

@@ -104,7 +104,7 @@ def test_two_processes_train_like_one_with_trees_of_unlike_size(place: Path) -> 
 LEAVING = """
 import atexit
 import torch.distributed as dist
-from fspo.learning.train import take_leave
+from fspo.learning.train import shutdown
 
 class Late:
     def __del__(self):
@@ -115,7 +115,7 @@ atexit.register(print, "registered")
 if {together}:
     dist.init_process_group("gloo")
 print("done", end=" ")
-take_leave()
+shutdown()
 """
 
 

@@ -24,10 +24,10 @@ from fspo import (
 )
 from fspo.evaluation.evaluate import evaluate
 from fspo.evaluation.recipe import EvaluateRecipe
-from fspo.learning.growing import Reader, read_pairs
 from fspo.learning.policy import load_policy, reference_weights
 from fspo.learning.templates import blocks
 from fspo.learning.train import training_data
+from fspo.learning.tree_builder import Encoder, encode_pairs
 from fspo.llm.embedding import Vectors
 from fspo.llm.sampling import Sampling
 from fspo.methods.method import Task
@@ -200,9 +200,9 @@ def test_predictions_follow_an_edited_description(place: Path) -> None:
 def same_without(method: Rat, targets: Sequence[Preference], told: str) -> list[float]:
     """The log-odds without shots, by a plain pass over each sequence of tokens."""
     policy, tokenizer = method._policy, byte_tokenizer()
-    read, found = Reader(tokenizer), []
+    read, found = Encoder(tokenizer), []
     for target in targets:
-        [pair] = read_pairs(blocks([target], "chain"), read)
+        [pair] = encode_pairs(blocks([target], "chain"), read)
         lead = answer_context((), told, target.prompt, tokenizer, 0) if told else None
         lead = lead or [*read.start, *pair.lead]
         gaps = []

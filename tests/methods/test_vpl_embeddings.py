@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fspo import FspoError, Preference
-from fspo.learning.growing import Reader
 from fspo.learning.templates import blocks, neutralize
+from fspo.learning.tree_builder import Encoder
 from fspo.methods.vpl.embeddings import Asked, Remembered, both_answers, embed
 
 TOKENIZER = byte_tokenizer()
@@ -24,7 +24,7 @@ asked = st.lists(st.builds(Asked, st.just("u"), questions, texts), min_size=1, m
 
 
 def separately(model: torch.nn.Module, one: Asked, template: str) -> torch.Tensor:
-    read = Reader(TOKENIZER)
+    read = Encoder(TOKENIZER)
     (block,) = blocks([Preference(one.prompt, "", "")], template)
     lead, answer = read.texts([block.lead, neutralize(one.answer)])
     tokens = torch.tensor([[*read.start, *lead, *answer]])

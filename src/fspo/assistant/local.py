@@ -28,8 +28,8 @@ from fspo.preferences.records import Preference
 
 if TYPE_CHECKING:
     from fspo.assistant.stepping import Context
-    from fspo.learning.growing import Tokens
     from fspo.learning.policy import Policy
+    from fspo.learning.tree_builder import Tokens
 
 SHOTS = 8  # that a model reads which was not trained to read any number of them
 CACHE = 2**30  # bytes
@@ -158,13 +158,13 @@ class LocalBackend:
         Raises:
             FspoError: if all of them are more than is priced for one request.
         """
-        from fspo.learning.growing import Reader
+        from fspo.learning.tree_builder import Encoder
 
         self._check_letters(prompt, max(answers, key=len))
         letters, most = sum(map(len, answers)), _RANKED * self._longest_token
         if letters > most:
             raise FspoError(f"answers: {letters} characters in all; at most {most} are ranked")
-        lengths = [len(tokens) for tokens in Reader(self._tokenizer).responses(answers)]
+        lengths = [len(tokens) for tokens in Encoder(self._tokenizer).responses(answers)]
         if sum(lengths) > _RANKED:
             raise FspoError(
                 f"answers: {sum(lengths)} tokens in all; at most {_RANKED} are ranked at a time"
@@ -183,8 +183,8 @@ class LocalBackend:
         self, person: Person, prompt: str, longest: str, described: bool
     ) -> Sequence[Preference]:
         """The choices that fit before the longest answer: all are priced behind the same ones."""
-        from fspo.learning.growing import Reader
         from fspo.learning.tree import context_tokens
+        from fspo.learning.tree_builder import Encoder
         from fspo.methods.rat.trees import described_probes
 
         shots, tokenizer = self._read(person), self._tokenizer
@@ -192,7 +192,7 @@ class LocalBackend:
             pair, told = Preference(prompt, longest, longest), [person.description]
             [tree, *_] = described_probes(person.key, shots, [pair], [len(shots)], tokenizer, told)
             return shots[tree.dropped :]
-        room, template = len(Reader(tokenizer).responses([longest])[0]), self._policy.template
+        room, template = len(Encoder(tokenizer).responses([longest])[0]), self._policy.template
         _, dropped = context_tokens(person.key, shots, prompt, tokenizer, template, room=room)
         return shots[dropped:]
 
@@ -316,9 +316,9 @@ class LocalBackend:
         return common(tokens, other)
 
     def _length(self, text: str) -> int:
-        from fspo.learning.growing import Reader
+        from fspo.learning.tree_builder import Encoder
 
-        return len(Reader(self._tokenizer).texts([text])[0])
+        return len(Encoder(self._tokenizer).texts([text])[0])
 
     def _check_letters(self, *texts: str) -> None:
         """Refuses what cannot fit by its letters alone, before anything reads it."""

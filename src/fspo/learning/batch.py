@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from fspo.learning.growing import Ints
 from fspo.learning.tree import EpisodeTree
+from fspo.learning.tree_builder import Ints
 
 
 def passes(trees: Sequence[EpisodeTree], tokens: int) -> list[list[EpisodeTree]]:

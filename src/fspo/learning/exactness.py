@@ -23,8 +23,8 @@ from fspo.errors import FspoError, first_line
 from fspo.files import write_json
 from fspo.fingerprints import of_model, of_parts
 from fspo.home import cache_folder
-from fspo.learning.growing import Growing, Pair
 from fspo.learning.tree import EpisodeTree
+from fspo.learning.tree_builder import Pair, TreeBuilder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -189,15 +189,15 @@ def small_trees(causal: Any) -> list[EpisodeTree]:
 
     trees = []
     for targets in (2, 1):
-        growing = Growing(some(2))
+        builder = TreeBuilder(some(2))
         for number in range(targets):
-            growing.chain += some(2)
+            builder.chain += some(2)
             pair = Pair([], [*some(3), end], [*some(2), end])
-            growing.target(pair)
+            builder.add_target(pair)
             if number < targets - 1:
-                growing.chain += [*some(1), *pair.rejected]
-        growing.chain.pop()
-        trees.append(EpisodeTree("", *growing.finish()))
+                builder.chain += [*some(1), *pair.rejected]
+        builder.chain.pop()
+        trees.append(EpisodeTree("", *builder.build()))
     return trees
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fspo.learning.growing import Growing, Reader, Tokens, read_pairs
 from fspo.learning.templates import CHAIN, blocks, neutralize, question_lead, template_named
 from fspo.learning.tree import EpisodeTree
+from fspo.learning.tree_builder import Encoder, Tokens, TreeBuilder, encode_pairs
 from fspo.preferences.records import Episode, Preference
 
 _BRANCHES = 1024  # tokens
@@ -144,13 +144,13 @@ def _one_tree(
     tokenizer: PreTrainedTokenizerBase,
     template: str,
 ) -> EpisodeTree:
-    read = Reader(tokenizer)
-    growing = Growing(read.start)
-    written = read_pairs(blocks(shots, template), read)
+    encoder = Encoder(tokenizer)
+    builder = TreeBuilder(encoder.start)
+    written = encode_pairs(blocks(shots, template), encoder)
     laid = 0
     for count, text in zip(counts, between, strict=True):
         for pair in written[laid:count]:
-            growing.chain += pair.as_shot(read)
+            builder.chain += pair.as_shot(encoder)
         laid = count
         last = list(shots[count - 1 : count])  # a question is not written twice running
         asked = [blocks([*last, target], template)[-1] for target in targets]
@@ -159,10 +159,10 @@ def _one_tree(
                 block._replace(lead=question_lead(target.prompt))
                 for block, target in zip(asked, targets, strict=True)
             ]
-        for pair in read_pairs(asked, read):
-            growing.leave_with([*text.tokens, *pair.lead], pair.chosen)
-            growing.leave_with([*text.tokens, *pair.lead], pair.rejected)
-    return EpisodeTree(user_id, *growing.finish())
+        for pair in encode_pairs(asked, encoder):
+            builder.add_branch([*text.tokens, *pair.lead], pair.chosen)
+            builder.add_branch([*text.tokens, *pair.lead], pair.rejected)
+    return EpisodeTree(user_id, *builder.build())
 
 
 def _without_first_shots(
@@ -202,10 +202,10 @@ def _alone(
     if not between.tokens:
         tree = EpisodeTree.from_episode(Episode(user_id, [target]), tokenizer, template)
         return replace(tree, dropped=dropped)
-    read = Reader(tokenizer)
-    lead = read.texts([question_lead(target.prompt)])[0]
+    encoder = Encoder(tokenizer)
+    lead = encoder.texts([question_lead(target.prompt)])[0]
     tree = EpisodeTree.from_context(
-        [*read.start, *between.tokens, *lead],
+        [*encoder.start, *between.tokens, *lead],
         [neutralize(target.chosen), neutralize(target.rejected)],
         tokenizer,
         f"{target.row or 'preference'}: user {user_id!r}: {between.what}, prompt and response",

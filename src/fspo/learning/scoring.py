@@ -14,8 +14,8 @@ import numpy as np
 
 from fspo.learning.attention import laid_out
 from fspo.learning.exactness import reads_paths
-from fspo.learning.growing import Ints
 from fspo.learning.tree import EpisodeTree
+from fspo.learning.tree_builder import Ints
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

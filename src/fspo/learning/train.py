@@ -200,7 +200,7 @@ def _loss(recipe: TrainRecipe) -> TreeLoss:
     return TreeLoss(recipe.objective, recipe.beta, recipe.logps, nll=recipe.nll)
 
 
-def take_leave() -> None:
+def shutdown() -> None:
     """Ends this process, its work done, if it trained with others; otherwise does nothing.
 
     At once, without the interpreter's own end, in which a process is aborted now and then, so that

@@ -21,8 +21,16 @@ import numpy as np
 import numpy.typing as npt
 
 from fspo.errors import FspoError
-from fspo.learning.growing import Growing, Ints, Pair, Reader, Response, Tokens, read_pairs
 from fspo.learning.templates import CHAIN, blocks
+from fspo.learning.tree_builder import (
+    Encoder,
+    Ints,
+    Pair,
+    Response,
+    Tokens,
+    TreeBuilder,
+    encode_pairs,
+)
 from fspo.preferences.records import Episode, Preference
 
 if TYPE_CHECKING:
@@ -84,14 +92,14 @@ class EpisodeTree:
         Raises:
             FspoError: if the episode is empty, or its last preference does not fit alone.
         """
-        read = Reader(tokenizer)
+        encoder = Encoder(tokenizer)
         limit = max_length or tokenizer.model_max_length
         preferences = list(episode.preferences)
         if not preferences:
             raise FspoError(f"user {episode.user_id!r}: an episode needs at least one preference")
         for dropped in range(len(preferences)):
-            pairs = read_pairs(blocks(preferences[dropped:], template), read)
-            tree = _grow(episode.user_id, pairs, read, dropped)
+            pairs = encode_pairs(blocks(preferences[dropped:], template), encoder)
+            tree = _chain(episode.user_id, pairs, encoder, dropped)
             if tree.longest_path <= limit:
                 rows = [preference.row for preference in preferences]
                 targets = len(tree.responses) // 2
@@ -117,8 +125,8 @@ class EpisodeTree:
 
         Arguments and faults are as in `from_episode`; the responses are the candidates in order.
         """
-        read = Reader(tokenizer)
-        answers = read.responses(candidates)
+        encoder = Encoder(tokenizer)
+        answers = encoder.responses(candidates)
         room = max(len(answer) for answer in answers)
         context, dropped = context_tokens(
             user_id, shots, prompt, tokenizer, template, max_length, room
@@ -146,8 +154,8 @@ class EpisodeTree:
         Raises:
             FspoError: if it does not fit.
         """
-        read = Reader(tokenizer)
-        tree = cls._fork("", context, [[*ids, read.end] for ids in read.texts(responses)], 0)
+        encoder = Encoder(tokenizer)
+        tree = cls._fork("", context, [[*ids, encoder.end] for ids in encoder.texts(responses)], 0)
         limit = max_length or tokenizer.model_max_length
         if tree.longest_path > limit:
             raise FspoError(
@@ -160,10 +168,10 @@ class EpisodeTree:
     def _fork(
         cls, user_id: str, context: Tokens, responses: Sequence[Tokens], dropped: int
     ) -> EpisodeTree:
-        growing = Growing(context)
+        builder = TreeBuilder(context)
         for response in responses:
-            growing.leave_with([], response)
-        return cls(user_id, *growing.finish(), dropped)
+            builder.add_branch([], response)
+        return cls(user_id, *builder.build(), dropped)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -235,13 +243,13 @@ def context_tokens(
     Raises:
         FspoError: if the prompt does not fit even without shots.
     """
-    read = Reader(tokenizer)
+    encoder = Encoder(tokenizer)
     limit = max_length or tokenizer.model_max_length
     for dropped in range(len(shots) + 1):
         asked = [*shots[dropped:], Preference(prompt, "", "")]
-        *earlier, last = read_pairs(blocks(asked, template), read)
-        before = [token for pair in earlier for token in pair.as_shot(read)]
-        context = [*read.start, *before, *last.lead]
+        *earlier, last = encode_pairs(blocks(asked, template), encoder)
+        before = [token for pair in earlier for token in pair.as_shot(encoder)]
+        context = [*encoder.start, *before, *last.lead]
         if len(context) + room <= limit:
             return context, dropped
     raise FspoError(
@@ -250,12 +258,12 @@ def context_tokens(
     )
 
 
-def _grow(user_id: str, pairs: Sequence[Pair], read: Reader, dropped: int) -> EpisodeTree:
-    growing = Growing(read.start)
+def _chain(user_id: str, pairs: Sequence[Pair], encoder: Encoder, dropped: int) -> EpisodeTree:
+    builder = TreeBuilder(encoder.start)
     for pair in pairs:
-        growing.chain += pair.lead
-        growing.target(pair)
+        builder.chain += pair.lead
+        builder.add_target(pair)
         if pair is not pairs[-1]:
-            growing.chain += [*read.link, *pair.rejected]
-    growing.chain.pop()  # the last end token is predicted, but predicts nothing
-    return EpisodeTree(user_id, *growing.finish(), dropped)
+            builder.chain += [*encoder.link, *pair.rejected]
+    builder.chain.pop()  # the last end token is predicted, but predicts nothing
+    return EpisodeTree(user_id, *builder.build(), dropped)

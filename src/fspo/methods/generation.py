@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fspo.learning.growing import Tokens
 from fspo.learning.templates import before_next_heading, restore
+from fspo.learning.tree_builder import Tokens
 from fspo.llm.local import LocalModel
 
 if TYPE_CHECKING:

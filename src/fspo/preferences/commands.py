@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fspo.flags import AsJson, Quiet, hush, print_json
+from fspo.flags import AsJson, Quiet, print_json, set_quiet
 
 data_app = typer.Typer(help="Look at preference data.", no_args_is_help=True)
 
@@ -24,7 +24,7 @@ def import_(
     from fspo.preferences.importing import import_released
     from fspo.preferences.writing import save_preferences
 
-    hush(quiet)
+    set_quiet(quiet)
     preferences = import_released(layout, source)
     save_preferences(preferences, out, f"Imported from the released layout `{layout}`.")
     print(out)

@@ -21,8 +21,8 @@ from fspo.methods.rat.trees import answer_context, described_probes, description
 from fspo.preferences.records import Preference, User
 
 if TYPE_CHECKING:
-    from fspo.learning.growing import Tokens
     from fspo.learning.policy import Policy
+    from fspo.learning.tree_builder import Tokens
     from fspo.llm.embedding import Embedder
 
 _AT_ONCE = 12  # descriptions; each takes the memory of its shots

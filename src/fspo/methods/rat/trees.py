@@ -20,10 +20,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fspo.errors import FspoError
-from fspo.learning.growing import Growing, Reader, Tokens, read_pairs
 from fspo.learning.probes import Between, probe_trees
 from fspo.learning.templates import CHAIN, DESCRIPTION, blocks, neutralize, question_lead
 from fspo.learning.tree import EpisodeTree
+from fspo.learning.tree_builder import Encoder, Tokens, TreeBuilder, encode_pairs
 from fspo.preferences.records import Episode, Preference
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def described_tree(
         kept = shots[dropped:]
         place = len(kept) if after is None else min(max(1, after - dropped), len(kept))
         left = {k - dropped: pair for k, pair in pairs.items() if k > dropped}
-        growing, labels = _grow(kept, asked, left, told, tokenizer, place)
-        tree = EpisodeTree(episode.user_id, *growing.finish(), labels=labels)
+        builder, labels = _grow(kept, asked, left, told, tokenizer, place)
+        tree = EpisodeTree(episode.user_id, *builder.build(), labels=labels)
         if tree.longest_path <= limit:
             return replace(tree, dropped=dropped)
     raise FspoError(
@@ -85,42 +85,44 @@ def _grow(
     told: str,
     tokenizer: PreTrainedTokenizerBase,
     after: int,
-) -> tuple[Growing, list[str]]:
+) -> tuple[TreeBuilder, list[str]]:
     """The chain of shots with its branches, and what each target is."""
-    read = Reader(tokenizer)
-    growing, labels = Growing(read.start), []
-    for place, shot in enumerate(read_pairs(blocks(shots, CHAIN), read)):
-        growing.chain += shot.lead
-        growing.target(shot)
-        growing.chain += [*read.link, *shot.rejected]
+    encoder = Encoder(tokenizer)
+    builder, labels = TreeBuilder(encoder.start), []
+    for place, shot in enumerate(encode_pairs(blocks(shots, CHAIN), encoder)):
+        builder.chain += shot.lead
+        builder.add_target(shot)
+        builder.chain += [*encoder.link, *shot.rejected]
         labels.append(f"{place}_shots")
         if pair := pairs.get(place + 1):
-            heading = read.texts([DESCRIPTION])[0]
-            for description in read.responses(pair):
-                growing.leave_with(heading, description)
+            heading = encoder.texts([DESCRIPTION])[0]
+            for description in encoder.responses(pair):
+                builder.add_branch(heading, description)
             labels.append(DESCRIBES)
         if place + 1 == after:
-            labels += _ask(growing, asked, told, read)
-    return growing, labels
+            labels += _ask(builder, asked, told, encoder)
+    return builder, labels
 
 
-def _ask(growing: Growing, asked: Sequence[Preference], told: str, read: Reader) -> list[str]:
-    """Grows the branches that are asked behind `told` where the chain stands; their labels."""
-    context = description_tokens(told, read)
+def _ask(
+    builder: TreeBuilder, asked: Sequence[Preference], told: str, encoder: Encoder
+) -> list[str]:
+    """Adds the branches that are asked behind `told`, where the chain stands; their labels."""
+    context = description_tokens(told, encoder)
     written = [
         block._replace(lead=question_lead(p.prompt))
         for block, p in zip(blocks(asked, CHAIN), asked, strict=True)
     ]
-    for target in read_pairs(written, read):
-        growing.leave_with([*context, *target.lead], target.chosen)
-        growing.leave_with([*context, *target.lead], target.rejected)
+    for target in encode_pairs(written, encoder):
+        builder.add_branch([*context, *target.lead], target.chosen)
+        builder.add_branch([*context, *target.lead], target.rejected)
     return ["described"] * len(asked)
 
 
-def description_tokens(description: str, read: Reader) -> Tokens:
+def description_tokens(description: str, encoder: Encoder) -> Tokens:
     """A description as it stands in a context: under its heading, with an end token."""
-    heading, told = read.texts([DESCRIPTION, neutralize(description)])
-    return [*heading, *told, read.end]
+    heading, told = encoder.texts([DESCRIPTION, neutralize(description)])
+    return [*heading, *told, encoder.end]
 
 
 def described_probes(
@@ -144,9 +146,9 @@ def described_probes(
     Raises:
         FspoError: as there.
     """
-    read = Reader(tokenizer)
+    encoder = Encoder(tokenizer)
     between = [
-        Between("description", description_tokens(text, read) if text else [])
+        Between("description", description_tokens(text, encoder) if text else [])
         for text in descriptions
     ]
     return probe_trees(user_id, shots, targets, counts, tokenizer, CHAIN, between)
@@ -162,9 +164,9 @@ def description_context(
         tokenizer: the model's.
         room: tokens to be left for the description.
     """
-    read = Reader(tokenizer)
-    heading = read.texts([DESCRIPTION])[0]
-    return _behind_shots(shots, heading, read, tokenizer.model_max_length - room)
+    encoder = Encoder(tokenizer)
+    heading = encoder.texts([DESCRIPTION])[0]
+    return _behind_shots(shots, heading, encoder, tokenizer.model_max_length - room)
 
 
 def answer_context(
@@ -179,9 +181,9 @@ def answer_context(
     Raises:
         FspoError: if description and prompt do not fit even without shots.
     """
-    read = Reader(tokenizer)
-    lead = [*description_tokens(description, read), *read.texts([question_lead(prompt)])[0]]
-    context = _behind_shots(shots, lead, read, tokenizer.model_max_length - room)
+    encoder = Encoder(tokenizer)
+    lead = [*description_tokens(description, encoder), *encoder.texts([question_lead(prompt)])[0]]
+    context = _behind_shots(shots, lead, encoder, tokenizer.model_max_length - room)
     if len(context) + room > tokenizer.model_max_length:
         raise FspoError(
             f"the description and the prompt take {len(lead)} tokens and the answer {room}; the "
@@ -190,11 +192,11 @@ def answer_context(
     return context
 
 
-def _behind_shots(shots: Sequence[Preference], lead: Tokens, read: Reader, most: int) -> Tokens:
+def _behind_shots(shots: Sequence[Preference], lead: Tokens, encoder: Encoder, most: int) -> Tokens:
     """`lead` behind as many of the last shots as `most` tokens hold with it; maybe none."""
     for dropped in range(len(shots) + 1):
-        written = read_pairs(blocks(shots[dropped:], CHAIN), read)
-        before = [*read.start, *(token for pair in written for token in pair.as_shot(read))]
+        written = encode_pairs(blocks(shots[dropped:], CHAIN), encoder)
+        before = [*encoder.start, *(token for pair in written for token in pair.as_shot(encoder))]
         if len(before) + len(lead) <= most:
             break
     return [*before, *lead]

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fspo.learning.growing import Reader, Tokens
 from fspo.learning.templates import QUESTION, neutralize
 from fspo.learning.tree import EpisodeTree
+from fspo.learning.tree_builder import Encoder, Tokens
 from fspo.methods.method import Floats, Task
 from fspo.methods.ric import SCALES
 from fspo.methods.ric.scales import Levels, Scales
@@ -46,8 +46,8 @@ def context(
     measured = zip(scales.by_measure, levels, strict=True)
     scores = ", ".join(f"{name}: {level}" for name, level in measured)
     text = f"## Scores\n{scores}\n\n{QUESTION}{neutralize(prompt)}\n\n## Response\n"
-    read = Reader(tokenizer)
-    return [*read.start, *read.texts([text])[0]]
+    encoder = Encoder(tokenizer)
+    return [*encoder.start, *encoder.texts([text])[0]]
 
 
 def scored_tree(

@@ -1,4 +1,4 @@
-"""How a tree grows: texts become token ids, a chain is laid, and branches leave it.
+"""Builds trees of tokens: texts become token ids, one chain of them, and branches that leave it.
 
 It knows the template's blocks and a tokenizer; what is done with a tree is for others to know.
 """
@@ -36,7 +36,7 @@ class Response(NamedTuple):
     rows: Tokens
 
 
-class Reader:
+class Encoder:
     """Turns text into token ids; markers come only from us, never from the text."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -61,22 +61,22 @@ class Pair(NamedTuple):
     chosen: Tokens
     rejected: Tokens
 
-    def as_shot(self, read: Reader) -> Tokens:
+    def as_shot(self, encoder: Encoder) -> Tokens:
         """The pair as an example: both responses, one after the other."""
-        return [*self.lead, *self.chosen, *read.link, *self.rejected]
+        return [*self.lead, *self.chosen, *encoder.link, *self.rejected]
 
 
-def read_pairs(written: Sequence[Block], read: Reader) -> list[Pair]:
+def encode_pairs(written: Sequence[Block], encoder: Encoder) -> list[Pair]:
     """Each block's tokens."""
     # One call for all texts: a tokenizer's overhead is in the call, not in the text.
-    ids = read.texts([text for block in written for text in block])
+    ids = encoder.texts([text for block in written for text in block])
     return [
-        Pair(lead, [*chosen, read.end], [*rejected, read.end])
+        Pair(lead, [*chosen, encoder.end], [*rejected, encoder.end])
         for lead, chosen, rejected in zip(ids[0::3], ids[1::3], ids[2::3], strict=True)
     ]
 
 
-class Grown(NamedTuple):
+class TreeArrays(NamedTuple):
     """A tree's arrays; what they mean stands at `EpisodeTree`."""
 
     tokens: Ints
@@ -86,21 +86,21 @@ class Grown(NamedTuple):
     responses: list[Response]
 
 
-class Growing:
-    """A tree while it is built: the chain so far, and the branches that have left it."""
+class TreeBuilder:
+    """Holds a tree while it is built: the chain so far, and the branches that have left it."""
 
     def __init__(self, chain: Tokens) -> None:
         self.chain = list(chain)
         self._branches: list[tuple[int, Tokens, Tokens]] = []  # where it leaves, lead, the rest
         self._responses: list[tuple[int, int, Tokens]] = []  # branch, start, tokens
 
-    def target(self, pair: Pair) -> None:
+    def add_target(self, pair: Pair) -> None:
         """Puts the chosen response on the chain, and the rejected one on a branch beside it."""
         self._responses.append((0, len(self.chain), pair.chosen))
-        self.leave_with([], pair.rejected)
+        self.add_branch([], pair.rejected)
         self.chain += pair.chosen
 
-    def leave_with(self, lead: Tokens, response: Tokens) -> None:
+    def add_branch(self, lead: Tokens, response: Tokens) -> None:
         """Puts a response, behind what leads up to it, on a branch that leaves the chain here.
 
         As far as the chain goes on with the same lead, the branch leaves it that much later.
@@ -109,8 +109,8 @@ class Growing:
         start = len(self.chain) + len(lead)
         self._responses.append((len(self._branches), start, response))
 
-    def finish(self) -> Grown:
-        """The arrays: the chain, then the branches in the order in which they left it."""
+    def build(self) -> TreeArrays:
+        """Returns the arrays: the chain, then the branches in the order in which they left it."""
         tokens = list(self.chain)
         positions = list(range(len(self.chain)))
         branch = [0] * len(self.chain)
@@ -127,7 +127,7 @@ class Growing:
             Response(start, ids, _rows(start, len(ids), begins[number], number and leaves[number]))
             for number, start, ids in self._responses
         ]
-        return Grown(
+        return TreeArrays(
             np.asarray(tokens, np.int64),
             np.asarray(positions, np.int64),
             np.asarray(branch, np.int64),
