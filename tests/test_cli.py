@@ -115,3 +115,21 @@ def test_a_users_mistake_ends_in_one_line_and_exit_code_2(
     assert message in complaint[0]
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_fspo_alone_shows_three_commands_to_start_with_first() -> None:
+    shown = fspo().stdout + fspo().stderr
+    start, rest = shown.split("Start here")[1].split("All other commands")
+    commands = [line.split()[1] for line in start.splitlines() if line[2:3].isalpha()]
+    assert commands == ["demo", "train", "serve"]
+    assert "synthesize" in rest
+
+
+@pytest.mark.parametrize("arguments", [["rat-reviews", "beta=x"], ["beta=x"]])
+def test_train_takes_any_key_of_its_recipe_with_and_without_one(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    done = fspo("train", *arguments, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "beta: input should be a valid number" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,13 +1,24 @@
 """Recipes: defaults, files, flags over files, and faults that name the nearest known key."""
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fspo import FspoError
 from fspo.demo import DemoRecipe
 from fspo.domains.described import load_described
-from fspo.recipe import DEMO_RECIPE, EngineRecipe, TrainRecipe, read_recipe, recipe_file
+from fspo.recipe import (
+    DEMO_RECIPE,
+    EngineRecipe,
+    Lora,
+    TrainRecipe,
+    assign,
+    read_recipe,
+    recipe_file,
+)
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
@@ -158,3 +169,69 @@ def test_a_message_about_a_recipe_stays_short(tmp_path: Path) -> None:
         with pytest.raises(FspoError) as caught:
             read_recipe(TrainRecipe, path, {})
         assert len(str(caught.value)) < 2500
+
+
+@pytest.mark.parametrize("as_argument", [False, True])
+def test_a_setting_reads_alike_as_an_argument_and_in_a_file(
+    tmp_path: Path, as_argument: bool
+) -> None:
+    written = {
+        "beta": "0.2",
+        "lora.rank": "4",
+        "lora.targets": "[q_proj, v_proj]",
+        "trainer.adam_beta1": "0.8",
+        "method": "rat",
+        "rat.max_tokens": "17",
+        "max_length": "null",
+    }
+    file = tmp_path / "recipe.yaml"
+    if as_argument:
+        file.write_text("max_length: 512\nlora: {alpha: 8}\n")
+        recipe = read_recipe(TrainRecipe, file, {}, [f"{k}={v}" for k, v in written.items()])
+    else:
+        file.write_text(
+            "beta: 0.2\nlora: {rank: 4, targets: [q_proj, v_proj], alpha: 8}\n"
+            "trainer: {adam_beta1: 0.8}\nmethod: rat\nrat: {max_tokens: 17}\nmax_length: null\n"
+        )
+        recipe = read_recipe(TrainRecipe, file, {})
+    expected = TrainRecipe(
+        beta=0.2,
+        lora=Lora(rank=4, targets=["q_proj", "v_proj"], alpha=8),
+        trainer={"adam_beta1": 0.8},
+        method="rat",
+        **{"rat": {"max_tokens": 17}},
+    )
+    assert recipe == expected
+
+
+@given(st.text(max_size=30))
+def test_any_text_as_an_argument_is_a_setting_or_a_fault_that_is_named(text: str) -> None:
+    settings: dict[str, object] = {}
+    fault = ""
+    try:
+        assign(settings, f"note={text}")
+    except FspoError as error:
+        fault = str(error)
+    assert fault.startswith("note: ") if fault else [*settings] == ["note"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "fault"),
+    [
+        ("beat=1", "unknown key 'beat'; did you mean 'beta'"),
+        ("lora.rnk=1", "unknown key 'lora.rnk'; did you mean 'rank'"),
+        ("beta=x", "beta: input should be a valid number"),
+        ("beta=[", "beta: line 1: this is not YAML"),
+        ("objective.x=1", "objective.x: objective is no section here"),
+        ("beta", "'beta': settings are given as key=value"),
+        ("=1", "'=1': settings are given as key=value"),
+        ("a b=1", "'a b=1': settings are given as key=value"),
+    ],
+)
+def test_a_fault_in_an_argument_is_named_by_its_key(
+    tmp_path: Path, argument: str, fault: str
+) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("objective: dpo\n")
+    with pytest.raises(FspoError, match=re.escape(fault)):
+        read_recipe(TrainRecipe, file, {}, [argument])

@@ -83,6 +83,13 @@ DropTies = Annotated[
 Mirroring = Annotated[
     bool, typer.Option("--mirrored", help="Also ask with every shot's two responses swapped.")
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Any keys of the recipe, such as shots=4; dots lead into sections: evaluate.users=8.",
+    ),
+]
 Text = str | None
 
 
@@ -113,6 +120,7 @@ def demo(
     recipe: Annotated[
         Path | None, typer.Option(help="A recipe (YAML) to run instead of the demo's.")
     ] = None,
+    settings: Settings = None,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -121,9 +129,9 @@ def demo(
     from fspo.recipe import DEMO_RECIPE, read_recipe
 
     set_quiet(quiet)
-    settings = read_recipe(DemoRecipe, recipe or DEMO_RECIPE, {})
+    plan = read_recipe(DemoRecipe, recipe or DEMO_RECIPE, {}, settings or ())
     with only_run(out):
-        report_path = run_demo(settings, out, seed)
+        report_path = run_demo(plan, out, seed)
     print(report_path)
 
 
@@ -134,6 +142,7 @@ def synthesize(
     recipe: Annotated[
         Path | None, typer.Option(help="A recipe: a YAML file, or a name from `fspo recipes`.")
     ] = None,
+    settings: Settings = None,
     model: Annotated[
         Text, typer.Option(help="The language model that writes, if no recipe is given.")
     ] = None,
@@ -180,7 +189,9 @@ def synthesize(
         from fspo.synthesis.run import run_reviews
 
         with only_run(out, beside=True):
-            figures = run_reviews(shared | {"model": model, "titles": titles}, out, seed)
+            figures = run_reviews(
+                shared | {"model": model, "titles": titles}, out, seed, settings or ()
+            )
         show(figures, as_json, out)
         return
     if titles is not None:
@@ -188,7 +199,7 @@ def synthesize(
     from fspo.synthesis.described import engine_recipe, run_described
 
     given = shared | {"questions": questions, "budget": budget}
-    plan = engine_recipe(recipe, given, model, labeller)
+    plan = engine_recipe(recipe, given, model, labeller, settings or ())
     if preview is not None:
         from fspo.synthesis.preview import preview as look
         from fspo.synthesis.preview import render
@@ -206,7 +217,12 @@ def synthesize(
 @app.command()
 def train(
     recipe: Annotated[
-        Path | None, typer.Argument(help="A recipe: a YAML file, or a name from `fspo recipes`.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE] [KEY=VALUE]...",
+            help="A recipe: a YAML file, or a name from `fspo recipes`. Then any of its keys, such "
+            "as weight_decay=0.1; dots lead into sections: lora.rank=8.",
+        ),
     ] = None,
     data: Annotated[Text, typer.Option(help="The preference dataset to learn from.")] = None,
     out: Annotated[Text, typer.Option(help="Folder for the trained policy.")] = None,
@@ -248,7 +264,8 @@ def train(
 
     set_quiet(quiet)
     given = {key: value for key, value in flags.items() if key in TrainRecipe.model_fields}
-    settings = read_recipe(TrainRecipe, recipe, given)
+    path, assignments = _recipe_and_assignments(recipe or [])
+    settings = read_recipe(TrainRecipe, path, given, assignments)
     if dry_run:
         from fspo.learning.planning import matrix_product_rate, plan
 
@@ -261,6 +278,15 @@ def train(
     shutdown()
 
 
+def _recipe_and_assignments(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """The recipe that is named before `key=value` arguments, if one is, and these."""
+    from fspo.recipe import is_assignment
+
+    if not arguments or is_assignment(arguments[0]):
+        return None, arguments
+    return Path(arguments[0]), arguments[1:]
+
+
 @app.command()
 def evaluate(
     data: Annotated[str, typer.Option(help="A preference dataset: folder, file or hub id.")],
@@ -269,6 +295,7 @@ def evaluate(
     ],
     out: Annotated[Path, typer.Option(help="Folder for results.json and the answers.")],
     recipe: Annotated[Path | None, typer.Option(help="A recipe (YAML) of what to measure.")] = None,
+    settings: Settings = None,
     judge: Annotated[
         Text, typer.Option(help="A domain's name, a judge's YAML file, or none.")
     ] = None,
@@ -309,9 +336,9 @@ def evaluate(
     given: dict[str, Any] = {key: value for key, value in locals().items() if key in keys}
     given |= {"baselines": baseline or None, "methods": method or None}
     given |= {"mirrored": mirrored or None, "stacked": stacked or None}
-    settings = read_recipe(EvaluateRecipe, recipe, given)
+    plan = read_recipe(EvaluateRecipe, recipe, given, settings or ())
     with only_run(out):
-        results = run(data, policy, out, settings, seed, trust_domain)
+        results = run(data, policy, out, plan, seed, trust_domain)
     show(results, as_json, out / "results.json")
 
 
@@ -349,6 +376,7 @@ def paper(
         str, typer.Argument(help="Which table: reviews, elix, roleplay, or a recipe (YAML).")
     ],
     out: Annotated[Path, typer.Option(help="Folder for data, policies, results and the table.")],
+    settings: Settings = None,
     seed: Annotated[
         int, typer.Option(help="Random seed of the first run.", min=0, max=LARGEST_SEED)
     ] = 0,
@@ -363,7 +391,7 @@ def paper(
     from fspo.recipe import read_recipe
 
     set_quiet(quiet)
-    recipe = read_recipe(PaperRecipe, recipe_path(table), {})
+    recipe = read_recipe(PaperRecipe, recipe_path(table), {}, settings or ())
     with only_run(out):
         found = run_paper(recipe, out, range(seed, seed + seeds))
     show(found, as_json, render(found))
@@ -443,3 +471,11 @@ app.add_typer(study_app, name="study")
 app.command("import")(preferences.import_)
 app.command()(preferences.push)
 app.add_typer(preferences.data_app, name="data")
+
+# What `fspo` alone shows first.
+_START = ("demo", "train", "serve")
+for _command in app.registered_commands:
+    _name = _command.name or getattr(_command.callback, "__name__", "")
+    _command.rich_help_panel = "Start here" if _name in _START else "All other commands"
+for _group in app.registered_groups:
+    _group.rich_help_panel = "All other commands"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -15,7 +16,7 @@ from fspo.learning.templates import CHAIN
 from fspo.methods.table import METHODS
 from fspo.sections import ObjectiveName, TemplateName
 from fspo.sections import Section as Section
-from fspo.yaml_files import read_yaml
+from fspo.yaml_files import parse_yaml, read_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
 DEMO_RECIPE = RECIPES / "demo.yaml"
@@ -252,13 +253,19 @@ def recipe_file(path: Path) -> Path:
     return next((p for p in (own, Path(f"{own}.yaml")) if p.is_file()), path)
 
 
-def read_recipe(kind: type[R], path: Path | None, overrides: Mapping[str, Any]) -> R:
+def read_recipe(
+    kind: type[R],
+    path: Path | None,
+    overrides: Mapping[str, Any],
+    assignments: Sequence[str] = (),
+) -> R:
     """Reads a recipe from YAML and puts what was given on the command line over it.
 
     Args:
         kind: which recipe it is.
         path: a YAML file, or the name of one of ours (`recipe_file`), or None for the defaults.
         overrides: settings that win over the file's; None means not given.
+        assignments: further ones, as `key=value`: see `assign`.
 
     Raises:
         FspoError: naming the file, the key, and the nearest known one.
@@ -274,6 +281,8 @@ def read_recipe(kind: type[R], path: Path | None, overrides: Mapping[str, Any]) 
         if not isinstance(settings, dict):
             raise FspoError(f"{path}: a recipe is a list of `key: value` lines")
     settings |= {key: value for key, value in overrides.items() if value is not None}
+    for assignment in assignments:
+        assign(settings, assignment)
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
@@ -281,6 +290,39 @@ def read_recipe(kind: type[R], path: Path | None, overrides: Mapping[str, Any]) 
         told = [_explain(kind, dict(fault)) for fault in faults[:_FAULTS]]
         more = [f"and {len(faults) - _FAULTS} more"] if len(faults) > _FAULTS else []
         raise FspoError(f"{path or 'settings'}: {'; '.join(told + more)}") from error
+
+
+def is_assignment(argument: str) -> bool:
+    """Whether an argument of the command line is `key=value`, and not a recipe's name or path."""
+    return re.match(r"[A-Za-z_][\w.]*=", argument) is not None and not Path(argument).is_file()
+
+
+def assign(settings: dict[str, Any], assignment: str) -> None:
+    """Puts one `key=value` into a recipe's settings.
+
+    Args:
+        settings: of a recipe, before they are checked; changed in place.
+        assignment: dots in the key lead into sections (`lora.rank=8`); the value is YAML.
+
+    Raises:
+        FspoError: if it is not of this form, or leads into what is no section.
+    """
+    key, equals, text = assignment.partition("=")
+    if not equals or not is_assignment(assignment):
+        raise FspoError(
+            f"{excerpt(assignment)}: settings are given as key=value, such as beta=0.1 or "
+            "lora.rank=8"
+        )
+    value = parse_yaml(text, key)
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = settings.get(section)
+        if isinstance(inner, dict) or inner is None:
+            settings[section] = dict(inner or {})  # what a file said is not changed for others
+        else:
+            raise FspoError(f"{key}: {section} is no section here; give it whole: {section}=...")
+        settings = settings[section]
+    settings[last] = value
 
 
 def _explain(kind: type[Section], fault: Mapping[str, Any]) -> str:

@@ -42,21 +42,30 @@ def read_yaml(path: Path) -> object:
     Raises:
         FspoError: naming file and line, if it cannot be read, is not YAML, or is refused.
     """
-    text = read_text(path)
+    return parse_yaml(read_text(path), str(path))
+
+
+def parse_yaml(text: str, source: str) -> object:
+    """Parses one YAML document, as `read_yaml` does that of a file.
+
+    Args:
+        text: the document.
+        source: where it comes from, for messages.
+    """
     try:
         value: object = _Loader(text.translate(_NO_ENDS)).get_single_data()
     except _RefusedError as error:
-        raise FspoError(f"{path}: line {error.line}: {error}") from error
+        raise FspoError(f"{source}: line {error.line}: {error}") from error
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
         problem = cut(" ".join(part for part in (error.context, error.problem) if part))
-        raise FspoError(f"{path}: {line}this is not YAML: {problem}") from error
+        raise FspoError(f"{source}: {line}this is not YAML: {problem}") from error
     except ReaderError as error:
         sign = f"U+{error.character:04X}"
         raise FspoError(
-            f"{path}: line {line_of(text, error.position)}: this is not YAML: it may not hold the "
-            f"character {sign}; remove it"
+            f"{source}: line {line_of(text, error.position)}: this is not YAML: it may not hold "
+            f"the character {sign}; remove it"
         ) from error
     return value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -24,7 +24,11 @@ from fspo.synthesis.stage import Cast
 
 
 def engine_recipe(
-    path: Path | None, settings: Mapping[str, Any], model: str | None, labeller: str | None
+    path: Path | None,
+    settings: Mapping[str, Any],
+    model: str | None,
+    labeller: str | None,
+    assignments: Sequence[str] = (),
 ) -> EngineRecipe:
     """The recipe in `path`, or the defaults, with `settings` over it.
 
@@ -33,6 +37,7 @@ def engine_recipe(
         settings: what wins over it; None means not given.
         model: who writes, thinks and labels, where there is no recipe.
         labeller: "measured", or the model that labels in the place of whoever would.
+        assignments: further settings, as `key=value`.
 
     Raises:
         FspoError: naming the file and key at fault, or if a model is given beside a recipe.
@@ -49,7 +54,7 @@ def engine_recipe(
         roles = {"writers": [everyone], "thinker": everyone, "labeller": everyone}
     if labeller is not None:
         roles["labeller"] = labeller if labeller == "measured" else {"model": labeller}
-    return read_recipe(EngineRecipe, path, {**roles, **settings})
+    return read_recipe(EngineRecipe, path, {**roles, **settings}, assignments)
 
 
 def run_described(

@@ -31,9 +31,11 @@ MARGIN = 1.5  # the least difference in utility that a user is sure about
 LIKED = 0.4  # the least utility of an answer that a user chooses for its own sake
 
 
-def run_reviews(settings: Mapping[str, Any], out: Path, seed: int) -> dict[str, Any]:
+def run_reviews(
+    settings: Mapping[str, Any], out: Path, seed: int, assignments: Sequence[str] = ()
+) -> dict[str, Any]:
     """Makes the dataset that `settings` of a `SynthesizeRecipe` describe; see `synthesize`."""
-    plan = read_recipe(SynthesizeRecipe, None, settings)
+    plan = read_recipe(SynthesizeRecipe, None, settings, assignments)
     return synthesize(
         load_domain(plan.domain),
         out,
