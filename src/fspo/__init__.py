@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fspo.personal_policy import PersonalPolicy, load_policy
     from fspo.preferences.reading import load_preferences
     from fspo.preferences.records import Episode, Preference, Preferences, User
-    from fspo.runs import evaluate, train
+    from fspo.runs import evaluate, synthesize, train
 
 _HOME = {
     "Episode": "fspo.preferences.records",
@@ -31,6 +31,7 @@ _HOME = {
     "load_model": "fspo.models",
     "load_policy": "fspo.personal_policy",
     "load_preferences": "fspo.preferences.reading",
+    "synthesize": "fspo.runs",
     "train": "fspo.runs",
 }
 
@@ -47,6 +48,7 @@ __all__ = [
     "load_model",
     "load_policy",
     "load_preferences",
+    "synthesize",
     "train",
 ]
 

@@ -7,6 +7,41 @@ from pathlib import Path
 from typing import Any
 
 
+def synthesize(
+    domain: str | Path,
+    out: str | Path,
+    recipe: str | Path | None = None,
+    *,
+    seed: int = 0,
+    **settings: object,
+) -> dict[str, Any]:
+    """Makes synthetic users and their preferences, as `fspo synthesize` does.
+
+    Args:
+        domain: the name of one that comes with fspo, or a folder with a `domain.yaml`.
+        out: folder for the preference dataset; one that is there is replaced.
+        recipe: a YAML file, or the name of one that comes with fspo; by default the domain's own.
+        seed: what every random choice depends on.
+        settings: keys of the recipe, which win over the file.
+
+    Returns:
+        Figures of the dataset, such as how many `preferences` it has.
+
+    Raises:
+        FspoError: if the domain, the recipe or a model cannot be used, or the budget is used up.
+    """
+    from fspo.locks import only_run
+    from fspo.synthesis.described import engine_recipe, run_described
+    from fspo.synthesis.run import run_reviews
+
+    given = settings | {"domain": str(domain)}
+    with only_run(Path(out), beside=True):
+        if domain == "reviews" and recipe is None:
+            return run_reviews(given, Path(out), seed)
+        plan = engine_recipe(_path(recipe), given, None, None)
+        return run_described(plan, Path(out), seed)
+
+
 def train(recipe: str | Path | None = None, *, resume: bool = False, **settings: object) -> Path:
     """Trains a policy on users' preferences, as `fspo train` does.
 

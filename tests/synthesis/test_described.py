@@ -14,6 +14,7 @@ import yaml
 from chat_server import ChatServer
 from small_domain import write_domain
 
+import fspo
 from fspo.llm.pretend import Pretend
 from fspo.llm.requests import Request
 from fspo.preferences.reading import load_preferences
@@ -140,6 +141,16 @@ def test_a_run_over_http_and_a_second_one_that_costs_nothing(plan, server, tmp_p
     assert json.loads(again.stdout)["cost"]["spent"] == 0
     assert contents(tmp_path / "out") == first
     whole |= {"files": first, "asked": dict(server.answered)}
+
+
+def test_a_program_makes_the_very_same_dataset(plan, server, tmp_path, whole, monkeypatch):
+    monkeypatch.setenv("SERVER_KEY", KEY)
+    domain = yaml.safe_load(plan.read_text(encoding="utf-8"))["domain"]
+    figures = fspo.synthesize(domain, tmp_path / "program", plan)
+    assert figures["preferences"] == len(load_preferences(tmp_path / "program"))
+    assert contents(tmp_path / "program") == whole["files"]
+    fewer = fspo.synthesize(domain, tmp_path / "fewer", plan, seed=1, preferences_per_user=2)
+    assert fewer["preferences"] < figures["preferences"]
 
 
 def test_the_current_folder_can_be_written(plan, server, tmp_path):
