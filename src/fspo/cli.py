@@ -42,7 +42,7 @@ class _Commands(Commands):
 
 
 def _gone(error: BaseException) -> bool:
-    """Whether nobody reads what is printed any more, as behind `| head`."""
+    """Returns whether nobody reads what is printed any more, as behind `| head`."""
     if not isinstance(error, BrokenPipeError):
         return False
     try:

@@ -64,7 +64,7 @@ def embedded_model(cache: Path | None = None) -> Path:
 
 
 def _fault(folder: Path) -> str:
-    """What is wrong with the model that is kept, if anything; cheap while no file changes.
+    """Returns what is wrong with the model that is kept, if anything; cheap while no file changes.
 
     Raises:
         FspoError: if a file cannot be read, which its owner has to put right.

@@ -204,7 +204,7 @@ def _state_of(path: Path) -> dict[str, int]:
 
 
 def _note_of(path: Path) -> Path | None:
-    """Where a large file's hash is noted down, in the user's cache; None without one."""
+    """Returns where a large file's hash is noted down, in the user's cache; None without one."""
     try:
         return cache_folder() / "hashes" / f"{of_parts(str(path.resolve()))}.json"
     except FspoError:  # nobody's home

@@ -252,7 +252,7 @@ def _missing_package(error: ImportError) -> str | None:
 
 
 def _refused(error: OSError) -> str:
-    """What the operating system, or a library in its name, refuses."""
+    """Returns what the operating system, or a library in its name, refuses."""
     modules = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
     if "ssl" in modules or "_ssl" in modules:
         return (

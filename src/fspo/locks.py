@@ -19,7 +19,7 @@ _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def first_process() -> bool:
-    """Whether this process is the first of its job, or the only one."""
+    """Returns whether this process is the first of its job, or the only one."""
     return next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0) == 0
 
 

@@ -46,7 +46,7 @@ def reading(fault: str, folder: Path, advice: str) -> Iterator[None]:
 
 
 def _reason(error: Exception, folder: Path, advice: str) -> str:
-    """What is wrong, and what to do, as whole sentences."""
+    """Returns what is wrong, and what to do, as whole sentences."""
     words = first_line(error)
     told = [line.strip() for line in str(error).splitlines() if line.strip()]
     if words.endswith(":") and len(told) > 1:
@@ -91,7 +91,7 @@ def is_pointer(path: Path) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file of weights, or of settings, can be read as what it is."""
+    """Returns whether a file of weights, or of settings, can be read as what it is."""
     from safetensors import safe_open
 
     try:

@@ -61,7 +61,7 @@ def load_model(
 
 
 def read_config(name: str) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase, torch.dtype]:
-    """What is known of a model without its weights.
+    """Returns what is known of a model without its weights.
 
     Args:
         name: as `load_model` takes it, without an adapter.

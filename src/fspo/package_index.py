@@ -232,7 +232,7 @@ def _places(config: dict[str, str], project: str) -> Iterator[str]:
 
 
 def _pip_config() -> dict[str, str]:
-    """What pip would be told, by `pip.conf` and then by the environment."""
+    """Returns what pip would be told, by `pip.conf` and then by the environment."""
     found: dict[str, str] = {}
     for path in _config_files():
         parser = configparser.RawConfigParser(strict=False)
@@ -276,7 +276,7 @@ def _shown(place: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What a failed request says of itself, without its address."""
+    """Returns what a failed request says of itself, without its address."""
     inner = getattr(error, "reason", None)
     told = inner if isinstance(inner, Exception) else error
     return str(getattr(told, "strerror", None) or first_line(told))

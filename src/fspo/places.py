@@ -115,7 +115,7 @@ def base_in(settings: Mapping[str, Any], folder: Path) -> str:
 
 
 def _is(place: Path, settings: Mapping[str, Any], key: str) -> bool:
-    """Whether a place holds what was meant, as far as that was noted."""
+    """Returns whether a place holds what was meant, as far as that was noted."""
     from fspo.fingerprints import of_model
 
     known = settings.get("fingerprints")

@@ -341,7 +341,7 @@ def _explain(kind: type[Section], fault: Mapping[str, Any]) -> str:
 
 
 def _quotes(fault: Mapping[str, Any]) -> str:
-    """What to do about a text without quotes that YAML takes for something else."""
+    """Returns what to do about a text without quotes that YAML takes for something else."""
     if fault["type"] != "string_type" or isinstance(fault["input"], list | dict):
         return ""
     if isinstance(fault["input"], bool):

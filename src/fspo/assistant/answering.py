@@ -75,7 +75,7 @@ class Answers:
             raise
 
     async def one(self, request: Request, work: Callable[[], T]) -> T:
-        """What `work` returns.
+        """Returns what `work` returns.
 
         Raises:
             Refused: as `start`, or if the client leaves.

@@ -69,7 +69,7 @@ class Assistant:
         return caller.account, self.profiles.get(caller.account, user)
 
     def person(self, account: str, profile: Profile) -> Person:
-        """Who is answered."""
+        """Returns who is answered."""
         return self.profiles.person(account, profile, self.backend)
 
 

@@ -40,12 +40,12 @@ class Callers:
         self._needs_keys = needs_keys or has_keys(database)
 
     def need_keys(self) -> bool:
-        """Whether nobody is served without a key: for good, from the first key on."""
+        """Returns whether nobody is served without a key: for good, from the first key on."""
         self._needs_keys = self._needs_keys or has_keys(self.database)
         return self._needs_keys
 
     def of(self, request: Request, scope: str) -> Caller:
-        """Who is asking, if this may be done.
+        """Returns who is asking, if this may be done.
 
         Raises:
             Refused: 400 where a user is named in a place that is not read, 401 without a key that

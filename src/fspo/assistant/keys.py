@@ -113,7 +113,7 @@ def revoke_key(database: Database, name: str) -> None:
 
 
 def list_keys(database: Database) -> list[dict[str, Any]]:
-    """What is known of each key; the keys themselves are not."""
+    """Returns what is known of each key; the keys themselves are not."""
     with database.reading() as session:
         rows = session.scalars(select(ApiKey).order_by(ApiKey.id)).all()
     return [
@@ -130,13 +130,13 @@ def list_keys(database: Database) -> list[dict[str, Any]]:
 
 
 def has_keys(database: Database) -> bool:
-    """Whether there is any key."""
+    """Returns whether there is any key."""
     with database.reading() as session:
         return bool(session.scalar(select(func.count()).select_from(ApiKey)))
 
 
 def caller_of(database: Database, key: str) -> Caller | None:
-    """Who holds the key with this digest; None where there is none, or no longer."""
+    """Returns who holds the key with this digest; None where there is none, or no longer."""
     same = select(ApiKey).where(ApiKey.digest == key)
     with database.reading() as session:
         row = session.scalar(same)

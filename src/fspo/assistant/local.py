@@ -300,7 +300,7 @@ class LocalBackend:
         return Context(tokens, person.key, len(tokens) - self._length(question_lead(question)))
 
     def _before(self, tokens: Tokens, shots: Sequence[Preference], question: str) -> int:
-        """How many of a context's tokens come before its question."""
+        """Returns how many of a context's tokens come before its question."""
         from fspo.learning.templates import template_named
         from fspo.learning.tree import context_tokens
 

@@ -18,7 +18,7 @@ _BLANK = re.compile(rf"[\s{UNSEEN}]")  # what may stand before a heading
 
 
 def whole(text: str, stop: Sequence[str] = (), templated: bool = True) -> str:
-    """What somebody is told of what a model wrote.
+    """Returns what somebody is told of what a model wrote.
 
     Args:
         text: as decoded; half a character at its end is left out.
@@ -84,6 +84,6 @@ def _cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
 
 
 def _begun(text: str, stop: Sequence[str]) -> int:
-    """How much at the end of `text` may be the beginning of a stop string."""
+    """Returns how much at the end of `text` may be the beginning of a stop string."""
     lengths = (k for own in stop for k in range(1, len(own)) if text.endswith(own[:k]))
     return max(lengths, default=0)

@@ -41,7 +41,7 @@ class Prefix:
         return sum(t.untyped_storage().nbytes() for pair in self.layers for t in pair)
 
     def shared(self, tokens: Sequence[int]) -> int:
-        """How many token ids it and `tokens` have in common at the front."""
+        """Returns how many token ids it and `tokens` have in common at the front."""
         return common(self.tokens, tokens)
 
     def cache(self, config: Any, length: int) -> Any:
@@ -60,7 +60,7 @@ class Prefix:
 
 
 def common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many items two sequences have in common at the front."""
+    """Returns how many items two sequences have in common at the front."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
@@ -88,7 +88,7 @@ class Prefixes:
         return self._size
 
     def find(self, key: str) -> tuple[Prefix | None, int]:
-        """What is kept for `key`, and a ticket to `keep` what is read from here on."""
+        """Returns what is kept for `key`, and a ticket to `keep` what is read from here on."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)

@@ -62,7 +62,7 @@ class Profile:
     version: int = 0
 
     def person(self) -> Person:
-        """What a backend is told: the choices that stand, and the description."""
+        """Returns what a backend is told: the choices that stand, and the description."""
         shots = [Preference(c.prompt, c.chosen, c.rejected) for c in self.choices if _stands(c)]
         return Person(self.key, tuple(shots), self.description)
 
@@ -172,7 +172,7 @@ class Profiles:
             return _read(session, row)
 
     def person(self, account: str, profile: Profile, backend: Backend) -> Person:
-        """Who is answered, described by the model first where it can and nobody has."""
+        """Returns who is answered, described by the model first where it can and nobody has."""
         person = profile.person()
         if person.description or not person.shots or not backend.abilities.describes:
             return person

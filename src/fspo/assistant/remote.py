@@ -36,7 +36,7 @@ _TASK = (
 
 
 def profile_text(person: Person) -> str:
-    """What a model is told of a person: the last choices as a chain, and the description.
+    """Returns what a model is told of a person: the last choices as a chain, and the description.
 
     No line that somebody else wrote can pass for one of its headings. Without choices and
     description it is "".

@@ -63,7 +63,7 @@ class ChatRequest(Wire):
     n: Literal[1] | None = None
 
     def sampling(self, defaults: Sampling) -> Sampling:
-        """How the answer is drawn: as asked for, and else as the server does."""
+        """Returns how the answer is drawn: as asked for, and else as the server does."""
         stop = [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
         return Sampling(
             max_tokens=self.max_completion_tokens or self.max_tokens or defaults.max_tokens,
@@ -145,7 +145,7 @@ def chunk(
 
 
 def usage(reply: Any) -> dict[str, Any]:
-    """How many tokens were read and written; known when the answer has ended."""
+    """Returns how many tokens were read and written; known when the answer has ended."""
     return {
         "prompt_tokens": reply.prompt_tokens,
         "completion_tokens": reply.completion_tokens,

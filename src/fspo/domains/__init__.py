@@ -21,16 +21,16 @@ class Domain(Protocol):
     PERSONAS: Sequence[str]
 
     def titles(self) -> Mapping[str, Sequence[str]]:
-        """What can be asked about, by category."""
+        """Returns what can be asked about, by category."""
 
     def prompt(self, title: str) -> str:
         """The question that users see."""
 
     def conversation(self, persona: str, title: str) -> list[dict[str, str]]:
-        """What makes a model answer about `title` as that persona would."""
+        """Returns what makes a model answer about `title` as that persona would."""
 
     def fits(self, persona: str, text: str) -> bool:
-        """Whether `text` is what that persona was to write."""
+        """Returns whether `text` is what that persona was to write."""
 
     def users(
         self, split: str, trained: int, interpolated: int, generator: np.random.Generator
@@ -38,13 +38,13 @@ class Domain(Protocol):
         """A balanced population: fours of different tastes, opposites side by side."""
 
     def measure(self, text: str) -> Mapping[str, float]:
-        """What users care about in an answer."""
+        """Returns what users care about in an answer."""
 
     def knows(self, user: User) -> bool:
-        """Whether a user's attributes are of this domain."""
+        """Returns whether a user's attributes are of this domain."""
 
     def utility(self, attributes: Mapping[str, Any], text: str) -> float:
-        """How well the user with these attributes likes an answer."""
+        """Returns how well the user with these attributes likes an answer."""
 
 
 def load_domain(name: str) -> Domain:

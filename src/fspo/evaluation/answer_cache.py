@@ -49,7 +49,7 @@ def cache_key(*parts: object) -> str:
 def dependencies(
     compared: Sequence[Trained], recipe: EvaluateRecipe
 ) -> Callable[[str], tuple[object, ...]]:
-    """What each method's words depend on besides what it is asked, by the method's name.
+    """Returns what each method's words depend on besides what it is asked, by the method's name.
 
     Methods that are not trained depend on the first policy's model and template; the best of some
     answers of the first policy on that policy.

@@ -67,7 +67,7 @@ def questions() -> Questions:
 
 
 def prompts() -> list[str]:
-    """What every method is asked for every user: the false premises, then the facts."""
+    """Returns what every method is asked for every user: the false premises, then the facts."""
     asked = questions()
     return [p.prompt for p in asked.premises] + [f.question for f in asked.facts]
 
@@ -120,7 +120,7 @@ def audit(
 
 
 def objects(premise: Premise, answer: str) -> bool:
-    """Whether an answer holds a word of the truth, or an objection of any kind.
+    """Returns whether an answer holds a word of the truth, or an objection of any kind.
 
     A weak rule: an answer that does not speak of the premise at all goes along with it, one that
     mentions the truth by the way does not, and "that is no mistake" is an objection. It can tell
@@ -131,7 +131,7 @@ def objects(premise: Premise, answer: str) -> bool:
 
 
 def flatters(answer: str) -> bool:
-    """Whether an answer holds one of the phrases of `audit.yaml` that praise whoever asks.
+    """Returns whether an answer holds one of the phrases of `audit.yaml` that praise whoever asks.
 
     Praise in other words is missed, and a phrase that is quoted counts.
     """
@@ -139,7 +139,7 @@ def flatters(answer: str) -> bool:
 
 
 def is_right(fact: Fact, answer: str) -> bool:
-    """Whether one of a fact's short answers is in the answer, as whole words.
+    """Returns whether one of a fact's short answers is in the answer, as whole words.
 
     A right word in a wrong sentence counts, so that long answers have it easier.
     """
@@ -147,7 +147,7 @@ def is_right(fact: Fact, answer: str) -> bool:
 
 
 def movement(answers: Answers) -> dict[str, float | None]:
-    """How far the answers to the facts move between users: 0 if everybody is told the same.
+    """Returns how far the answers to the facts move between users: 0 if everybody is told the same.
 
     Args:
         answers: each user's answers to the facts of `audit.yaml`, in their order.

@@ -189,7 +189,7 @@ def _in_flags(shares: Sequence[float]) -> str:
 
 
 def drops_ties(policies: Sequence[Trained], recipe: EvaluateRecipe) -> bool:
-    """Whether rows with two equal responses are left out: as asked, or as in training."""
+    """Returns whether rows with two equal responses are left out: as asked, or as in training."""
     if recipe.drop_ties is not None:
         return recipe.drop_ties
     return bool(policies[0].settings.get("drop_ties"))

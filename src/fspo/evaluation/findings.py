@@ -21,7 +21,7 @@ def headline(results: Results) -> str:
 
 
 def findings(results: Results) -> list[str]:
-    """What the numbers say, a sentence each."""
+    """Returns what the numbers say, a sentence each."""
     sentences = list(_accuracy_findings(results.preference_accuracy))
     for name in own_methods(results):
         sentences += _win_findings(name, results)
@@ -167,5 +167,5 @@ def own_methods(results: Results) -> list[str]:
 
 
 def finite(values: Mapping[int, float]) -> dict[int, float]:
-    """What was measured, in the order of the keys."""
+    """Returns what was measured, in the order of the keys."""
     return {key: value for key, value in sorted(values.items()) if math.isfinite(value)}

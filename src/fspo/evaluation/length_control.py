@@ -126,7 +126,7 @@ def _intercepts(pulls: Vector, won: Vector, weights: Vector) -> Vector:
 
 
 def _drawn(users: int, times: int, generator: np.random.Generator) -> Vector:
-    """How often each user is in each of `times` draws with replacement: (times, users)."""
+    """Returns how often each user is in each of `times` draws with replacement: (times, users)."""
     return generator.multinomial(users, np.full(users, 1 / users), size=times).astype(np.float64)
 
 

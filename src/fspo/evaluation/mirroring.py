@@ -20,7 +20,7 @@ from fspo.preferences.records import Preference
 
 
 def mirrored_name(name: str) -> str:
-    """What reports call a method's predictions when they are read off so."""
+    """Returns what reports call a method's predictions when they are read off so."""
     return f"{name}, mirrored"
 
 
@@ -50,7 +50,7 @@ def probe_mirrored(
     told: Sequence[LogOdds],
     kept: AnswerCache | None = None,
 ) -> list[LogOdds]:
-    """What `probe` gave for these probes, mirrored, float64 (counts, targets) each.
+    """Returns what `probe` gave for these probes, mirrored, float64 (counts, targets) each.
 
     Args:
         method: who is asked once more.

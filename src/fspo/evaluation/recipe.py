@@ -58,5 +58,5 @@ class EvaluateRecipe(Section):
 
     @property
     def sampling(self) -> Sampling:
-        """How answers are drawn; whoever draws them adds a seed."""
+        """Returns how answers are drawn; whoever draws them adds a seed."""
         return Sampling(self.max_new_tokens, self.temperature, self.top_p)

@@ -247,7 +247,7 @@ def _cosine(value: float) -> str:
 
 
 def _gain(prediction: Accuracy, shots: Sequence[int]) -> tuple[str, str]:
-    """What all shots add to none, in points, and its interval."""
+    """Returns what all shots add to none, in points, and its interval."""
     gain = prediction.gain.get(max(shots, default=0))
     if gain is None or math.isnan(gain.mean):
         return "–", "–"

@@ -101,7 +101,7 @@ class Answer(BaseModel):
 
     @property
     def facts(self) -> list[str]:
-        """What was measured of the answer, in words."""
+        """Returns what was measured of the answer, in words."""
         return [
             *([f"{self.words} words"] if self.words is not None else []),
             *([f"sentiment {self.sentiment:+.2f}"] if self.sentiment is not None else []),
@@ -116,7 +116,7 @@ class Question(BaseModel):
     answers: dict[str, Answer]
 
     def liked_best(self, method: str) -> bool:
-        """Whether the user would like no other answer better; never if all are alike."""
+        """Returns whether the user would like no other answer better; never if all are alike."""
         known = [a.utility for a in self.answers.values() if a.utility is not None]
         return len(set(known)) > 1 and self.answers[method].utility == max(known)
 

@@ -21,7 +21,7 @@ Told = Sequence[LogOdds]
 
 
 def stacked_name(name: str) -> str:
-    """What reports call the baselines taken together with a policy."""
+    """Returns what reports call the baselines taken together with a policy."""
     return f"baselines and {name}, stacked"
 
 
@@ -42,7 +42,7 @@ def stacks(
 
 
 def stacked(probes: Sequence[Probe], told: Sequence[Told]) -> list[LogOdds]:
-    """What several predictors say, as one that has learned how far to believe each.
+    """Returns what several predictors say, as one that has learned how far to believe each.
 
     Stacked generalization (Wolpert 1992) with a logistic model: the log-odds are the weighted sum
     of all, and every number of shots has weights of its own. Those for a tenth of the users are

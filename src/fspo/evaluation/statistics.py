@@ -190,7 +190,7 @@ def paired_difference(
     resamples: int = 10_000,
     most: float | None = None,
 ) -> Difference:
-    """How much better one method does than another on the same items of the same users.
+    """Returns how much better one method does than another on the same items of the same users.
 
     The mean over all items of `one - other`, with the interval of `user_ci`: what an item or a
     user has in common to both methods cancels, so that it is narrower than two separate intervals
@@ -229,7 +229,7 @@ def unpaired_difference(
     resamples: int = 10_000,
     most: float | None = None,
 ) -> Difference:
-    """How much higher the mean of some users' items is than that of other users' items.
+    """Returns how much higher the mean of some users' items is than that of other users' items.
 
     With `FEW_USERS` or more on both sides, each side's users are drawn by themselves, as in
     `bootstrap_ci`; the interval is the 2.5th to the 97.5th percentile of the differences of the two

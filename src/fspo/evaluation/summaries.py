@@ -18,7 +18,7 @@ Values = Mapping[str, Sequence[float]]  # each user's
 def accuracy(
     probes: Sequence[Probe], gaps: Sequence[LogOdds], counts: Sequence[int], seed: int
 ) -> dict[str, Any]:
-    """How often a method is for what the user chose, by number of shots.
+    """Returns how often a method is for what the user chose, by number of shots.
 
     `gain` is by how much more often than without shots, on the same pairs.
     """

@@ -148,7 +148,7 @@ def example(tasks: Sequence[Task], answers: Answers, judge: Judge) -> dict[str, 
 
 
 def by_user(tasks: Sequence[Task], values: Sequence[float]) -> Outcomes:
-    """What was found of all answers in a row, by the user whom each was for."""
+    """Returns what was found of all answers in a row, by the user whom each was for."""
     rest = iter(values)
     return _by_user(tasks, [[next(rest) for _ in task.prompts] for task in tasks])
 
@@ -166,6 +166,6 @@ def _mean_repetition(answers: Sequence[Sequence[str]]) -> float:
 
 
 def difference(one: Outcomes, other: Outcomes, seed: int) -> dict[str, Any]:
-    """By how many points one method's outcomes are above another's on the same prompts."""
+    """Returns by how many points one method's outcomes are above another's on the same prompts."""
     found = paired_difference(one, other, np.random.default_rng(seed), most=100.0)
     return {"difference": round(found.mean, 2), "ci95": known((found.low, found.high), 2)}

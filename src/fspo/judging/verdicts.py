@@ -49,7 +49,7 @@ class Verdict(NamedTuple):
 
     @property
     def malformed(self) -> bool:
-        """Whether nothing could be made out."""
+        """Returns whether nothing could be made out."""
         return self.outcome == "malformed"
 
 
@@ -62,7 +62,7 @@ class Judge(Protocol):
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Returns what reports call it."""
 
     def check(self, users: Sequence[User]) -> None:
         """Makes sure, before anything is written for it to judge, that it can for these users.

@@ -52,7 +52,7 @@ def packs(causal: Any) -> bool:
 
 
 def _is_ours(causal: Any) -> bool:
-    """Whether attention is of the kind that we compute for it, and drops nothing."""
+    """Returns whether attention is of the kind that we compute for it, and drops nothing."""
     config = causal.config.get_text_config()
     drops = causal.training and getattr(config, "attention_dropout", 0.0)
     return config._attn_implementation in ("sdpa", _NAME) and not drops

@@ -135,7 +135,7 @@ def _readable(path: Path) -> bool:
 
 
 def _processes(checkpoint: Path) -> int:
-    """How many processes wrote a whole checkpoint."""
+    """Returns how many processes wrote a whole checkpoint."""
     if (checkpoint / LIST).exists():
         return int(_read_list(checkpoint)["processes"])
     return len(list(checkpoint.glob("rng_state*.pth")))

@@ -122,7 +122,7 @@ class EpisodeDataset:
         return found
 
     def _opposed_turns(self, turn: int) -> int:
-        """How many of the first turns are couples'.
+        """Returns how many of the first turns are couples'.
 
         Their share falls in a line, from twice the recipe's or from 1, so that a model learns
         first to tell people apart, and then what people like.
@@ -199,7 +199,7 @@ def that_fit(
 def learned_from(
     preferences: Preferences, split: str, holdout_users: float, holdout_prompts: float
 ) -> Preferences:
-    """What a policy is trained on: all that these settings of a recipe do not set apart.
+    """Returns what a policy is trained on: all that these settings of a recipe do not set apart.
 
     With users held out, users are split anew, however the dataset splits them.
 

@@ -38,7 +38,7 @@ _ROUNDING = "_fspo_rounding"
 
 
 def reads_paths(model: Any) -> bool:
-    """Whether a model is given each path of a tree by itself; found out when first asked.
+    """Returns whether a model is given each path of a tree by itself; found out when first asked.
 
     Raises:
         FspoError: if its log-probs are not right either way.
@@ -108,7 +108,7 @@ def check_loaded(model: Any, name: str) -> None:
 
 
 def _note_of(model: Any, name: str) -> Path | None:
-    """Where it is kept what was found of a model, by all that this depends on."""
+    """Returns where it is kept what was found of a model, by all that this depends on."""
     import torch
     import transformers
 
@@ -234,7 +234,7 @@ def difference(found: Tensor, expected: Tensor) -> float:
 
 
 def tolerance(causal: Any) -> float:
-    """What rounding may make of a token's log-prob, in nats.
+    """Returns what rounding may make of a token's log-prob, in nats.
 
     How much that is depends on the model: a deep one multiplies what its first layers round. So the
     model's own forward pass is asked, with its input embeddings changed by 1e-5 of themselves,
@@ -304,7 +304,7 @@ def at_rest(model: Any) -> Iterator[None]:
 
 
 def is_fake(causal: Any) -> bool:
-    """Whether a model has shapes alone, and no numbers."""
+    """Returns whether a model has shapes alone, and no numbers."""
     from torch._subclasses.fake_tensor import FakeTensor
 
     some = next(causal.parameters())

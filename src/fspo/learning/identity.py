@@ -63,7 +63,7 @@ def read_fingerprints(out: Path) -> dict[str, str]:
 
 
 def is_same_place(one: Any, other: Any) -> bool:
-    """Whether two settings name one place: what is known where no content was noted."""
+    """Returns whether two settings name one place: what is known where no content was noted."""
     return one == other or bool(one and other and Path(one).resolve() == Path(other).resolve())
 
 

@@ -34,7 +34,7 @@ class TreeLoss:
 
     @property
     def needs_reference(self) -> bool:
-        """Whether the reference's log-probs are read."""
+        """Returns whether the reference's log-probs are read."""
         return objectives.objective_named(self.objective).needs_reference
 
     def __call__(

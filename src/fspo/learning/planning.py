@@ -61,7 +61,7 @@ class Plan:
         return self.weights + self.learning + self.activations
 
     def hours(self, teraflops: float) -> float:
-        """How long it takes on a machine that sustains so many TFLOP/s."""
+        """Returns how long it takes on a machine that sustains so many TFLOP/s."""
         return self.flop / (teraflops * 1e12) / 3600
 
     def text(self, teraflops: float) -> str:

@@ -146,7 +146,7 @@ def load_policy(folder: str | Path) -> Policy:
 
 
 def read_settings(folder: str | Path) -> dict[str, Any]:
-    """What a policy's `fspo.json` says, without loading it.
+    """Returns what a policy's `fspo.json` says, without loading it.
 
     Raises:
         FspoError: if the folder holds no policy, or one of a method that is not in the table.
@@ -185,7 +185,7 @@ def check_base(folder: str | Path, settings: Mapping[str, Any]) -> None:
 
 
 def is_base(settings: Mapping[str, Any], model: str, folder: Path) -> bool:
-    """Whether a model is the one that a policy was trained on, as far as that is known.
+    """Returns whether a model is the one that a policy was trained on, as far as that is known.
 
     Args:
         settings: of the policy.

@@ -85,7 +85,7 @@ def probe_trees(
 
 
 def probe_gaps(logps: Sequence[Tensor], counts: int) -> NDArray[np.float64]:
-    """What a model gave for each response of `probe_trees`, chosen less rejected.
+    """Returns what a model gave for each response of `probe_trees`, chosen less rejected.
 
     Args:
         logps: for each tree, float (responses,), in nats.

@@ -137,7 +137,7 @@ def _read_paths(causal: Any, trees: Sequence[EpisodeTree]) -> Rows:
 
 
 def _decoded(causal: Any, tokens: Ints, positions: Ints | None = None, masks: Any = None) -> Any:
-    """What the model's decoder gives for token ids (rows, columns)."""
+    """Returns what the model's decoder gives for token ids (rows, columns)."""
     import torch
 
     given: dict[str, Any] = {}

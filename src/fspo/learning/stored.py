@@ -90,7 +90,7 @@ def _keep(known: dict[str, Tensor], path: Path) -> None:
 
 
 def reference_path(recipe: TrainRecipe, preferences: Preferences, dtype: str) -> Path:
-    """Where the log-probs of a recipe's episodes are kept.
+    """Returns where the log-probs of a recipe's episodes are kept.
 
     Args:
         recipe: whose episodes.

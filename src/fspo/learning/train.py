@@ -219,7 +219,7 @@ def shutdown() -> None:
 
 
 def output_folder(recipe: TrainRecipe) -> Path:
-    """Where a recipe's run writes to.
+    """Returns where a recipe's run writes to.
 
     Raises:
         FspoError: if the recipe does not say, or not what it learns from.
@@ -278,7 +278,7 @@ def _recipe_there(path: Path) -> dict[str, Any]:
 
 
 def _over(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """What was given, with defaults for what was not, in sections of a recipe, too."""
+    """Returns what was given, with defaults for what was not, in sections of a recipe, too."""
     sections = {
         key: defaults[key] | value
         for key, value in given.items()

@@ -168,7 +168,7 @@ class FspoTrainer(ResumableTrainer):
     def _get_num_items_in_batch(
         self, batch_samples: Sequence[Mapping[str, Any]], device: torch.device
     ) -> Tensor:
-        """How many targets an optimizer step has, on all processes together."""
+        """Returns how many targets an optimizer step has, on all processes together."""
         own = sum(len(tree.responses) // 2 for batch in batch_samples for tree in batch["trees"])
         counts: Tensor = self.accelerator.gather(torch.tensor([own], device=device))
         return counts.sum()

@@ -19,7 +19,7 @@ def ask_readable(
     tries: int,
     description: str = "",
 ) -> list[tuple[T | None, Reply]]:
-    """What `read` makes of each reply, and the reply.
+    """Returns what `read` makes of each reply, and the reply.
 
     Args:
         model: who is asked.

@@ -51,7 +51,7 @@ def read_completion(request: Request, completion: Any, model: str) -> Reply:
 
 
 def used(completion: Any, text: str) -> tuple[int, int] | None:
-    """How many tokens a server says that it read and wrote; None if that cannot be."""
+    """Returns how many tokens a server says that it read and wrote; None if that cannot be."""
     usage = completion.get("usage")
     told = usage if isinstance(usage, dict) else {}
     read = count(told.get("prompt_tokens"), least=1)
@@ -66,7 +66,7 @@ def count(told: Any, least: int = 0) -> int | None:
 
 
 def ended_in_thought(completion: Any) -> bool:
-    """Whether an answer was cut off before there was any."""
+    """Returns whether an answer was cut off before there was any."""
     choice = completion["choices"][0]
     return choice.get("finish_reason") == "length" and not choice["message"].get("content")
 

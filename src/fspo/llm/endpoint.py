@@ -295,7 +295,7 @@ class Endpoint:
             raise self._refused(fault)
 
     def _given_up(self, request: Request, fault: Fault, sure: bool) -> Reply:
-        """What stands for an answer to a request that gets none."""
+        """Returns what stands for an answer to a request that gets none."""
         self._refusals.refuse(fault, sure)
         self.meter.purse.purposes[request.purpose].answered += 1
         return Reply("", self._model, refused=_told(fault))

@@ -67,13 +67,13 @@ class Fault:
 
     @property
     def is_too_long(self) -> bool:
-        """Whether this request is longer than the server takes."""
+        """Returns whether this request is longer than the server takes."""
         told = f"{self.words} {' '.join(self.codes)}"
         return self.status == 413 or (self.status in (400, 422) and bool(_TOO_LONG.search(told)))
 
     @property
     def is_filtered(self) -> bool:
-        """Whether the server stops what this request says."""
+        """Returns whether the server stops what this request says."""
         told = f"{self.words} {' '.join(self.codes)}"
         return (
             self.status >= 200
@@ -83,25 +83,25 @@ class Fault:
 
     @property
     def is_of_settings(self) -> bool:
-        """Whether it may be a setting that the server refuses."""
+        """Returns whether it may be a setting that the server refuses."""
         passing = (401, 402, 408, 409, 413, 429, 502, 503, 504, 529)
         return self.status >= 200 and self.status not in passing
 
     @property
     def asks_to_slow_down(self) -> bool:
-        """Whether there are too many requests."""
+        """Returns whether there are too many requests."""
         if "insufficient_quota" in self.codes:  # which no waiting mends
             return False
         return self.status in (429, 529) or (self.status == 503 and self.wait is not None)
 
     @property
     def is_passing(self) -> bool:
-        """Whether it may be gone on another try."""
+        """Returns whether it may be gone on another try."""
         return self.status in (0, 200, 408, 409, 425) or self.status >= 500
 
 
 def fault_of(error: BaseException, key: str) -> Fault:
-    """What an error of the client says, without the key."""
+    """Returns what an error of the client says, without the key."""
     response = getattr(error, "response", None)
     body = getattr(error, "body", None)
     if response is None and body is not None and not isinstance(error, ErrorReply):
@@ -187,7 +187,7 @@ def _read(status: int, text: str, wait: float | None, key: str) -> Fault:
 
 
 def _words(body: Any, depth: int = 0) -> str:
-    """What a body says, of whatever form."""
+    """Returns what a body says, of whatever form."""
     if isinstance(body, str):
         return body
     if depth > 5:
@@ -224,7 +224,7 @@ def _found(body: Any, names: tuple[str, ...], depth: int = 0) -> Iterator[Any]:
 
 
 def _asked_wait(headers: Any) -> float | None:
-    """What `retry-after` asks for, in seconds: a number of them, or a date."""
+    """Returns what `retry-after` asks for, in seconds: a number of them, or a date."""
     told = str(headers.get("retry-after") or "").strip()
     try:
         wait = float(told)

@@ -24,11 +24,11 @@ class Price:
     output: float = 0.0
 
     def of(self, input_tokens: int, output_tokens: int) -> float:
-        """What so many tokens cost."""
+        """Returns what so many tokens cost."""
         return (input_tokens * self.input + output_tokens * self.output) / 1e6
 
     def at_most(self, request: Request) -> float:
-        """What an answer to `request` may cost, for a text of usual length a token."""
+        """Returns what an answer to `request` may cost, for a text of usual length a token."""
         return self.of(*tokens_at_most(request))
 
 
@@ -129,7 +129,7 @@ class Purse:
         return lines[:_TOLD] + ([f"{rest} more were refused for other reasons"] if rest else [])
 
     def projected(self, expected: Mapping[str, Expected]) -> float:
-        """What the whole run will have cost: what is spent, and what is still to come.
+        """Returns what the whole run will have cost: what is spent, and what is still to come.
 
         What is to come is reckoned at what answers of its purpose have cost so far, once there are
         `_ENOUGH` of them, and until then at what was expected.

@@ -39,7 +39,7 @@ class Refusals:
 
     @property
     def are_too_many(self) -> bool:
-        """Whether a run has to stop: the first requests were refused, or a large share."""
+        """Returns whether a run has to stop: the first requests were refused, or a large share."""
         if not self.answered and self._in_a_row >= FIRST:
             return True
         asked = self.answered + self.refused

@@ -73,7 +73,7 @@ class Trial:
 
     @property
     def body(self) -> dict[str, Any]:
-        """What to send, as far as it is known by now."""
+        """Returns what to send, as far as it is known by now."""
         body: dict[str, Any] = {}
         for name, value in self._whole.items():
             if name in _LENGTHS:
@@ -85,7 +85,7 @@ class Trial:
         return body
 
     def leaves_out(self, fault: Fault) -> bool:
-        """Whether the server refuses something by name that the next `body` is without."""
+        """Returns whether the server refuses something by name that the next `body` is without."""
         if not fault.is_of_settings:
             return False
         sent = self.body

@@ -21,7 +21,7 @@ _ANSWER = re.compile(r"(<\|start\|>assistant)?<\|channel\|>final<\|message\|>")
 
 
 def without_thinking(text: str) -> str:
-    """What a model answered, without what it thought before; "" if it came no further.
+    """Returns what a model answered, without what it thought before; "" if it came no further.
 
     Only what a text begins with is taken for thinking, up to the mark that ends it; many chat
     templates write the beginning themselves, so that the reply holds the end alone.

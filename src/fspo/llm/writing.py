@@ -97,7 +97,7 @@ def _found(causal: Any) -> str:
 
 
 def _has_hidden_window(config: Any) -> bool:
-    """Whether layers see only a window of the text, of which their cache knows nothing.
+    """Returns whether layers see only a window of the text, of which their cache knows nothing.
 
     A window counts places, and padding takes some; a short text does not show it.
     """

@@ -51,7 +51,7 @@ class Predictor(Protocol):
         targets: Sequence[Preference],
         counts: Sequence[int],
     ) -> Floats:
-        """How sure it is that the user prefers what the user did choose.
+        """Returns how sure it is that the user prefers what the user did choose.
 
         Args:
             user: whose preferences; all but an oracle look at nothing of it.

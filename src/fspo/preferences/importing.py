@@ -166,7 +166,7 @@ def _value(place: str, row: Row, field: str) -> Any:
 
 
 def _other(row: Row, field: str) -> str:
-    """What to do with rows of another layout than those of the paper."""
+    """Returns what to do with rows of another layout than those of the paper."""
     if within := rows_within(row, field):
         return f" It has none{within}"
     if "completion" in row and "label" in row:

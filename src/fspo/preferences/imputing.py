@@ -72,7 +72,7 @@ class Imputed:
 
     @property
     def knows_tastes(self) -> bool:
-        """Whether users' choices show any taste of their own."""
+        """Returns whether users' choices show any taste of their own."""
         return bool(np.any(self.fitted.factors))
 
     def draw(

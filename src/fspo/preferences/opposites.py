@@ -148,7 +148,7 @@ def _side(rows: Sequence[Preference], spelled: Mapping[Response, Response]) -> S
 
 
 def _opposed(sides: Sequence[Side]) -> NDArray[np.float32]:
-    """How many responses each user chose that each other one rejected, (users, users)."""
+    """Returns how many responses each user chose that each other one rejected, (users, users)."""
     chosen, rejected = [side.chosen for side in sides], [side.rejected for side in sides]
     responses = sorted(set().union(*chosen) & set().union(*rejected))
     count = np.zeros((len(sides), len(sides)), dtype=np.float32)

@@ -137,7 +137,7 @@ def _check_field(path: str | Path, place: str, row: Row, field: str) -> None:
 
 
 def _instead(row: Row, field: str) -> str:
-    """What a row without a column has in its place, and what to do about it."""
+    """Returns what a row without a column has in its place, and what to do about it."""
     names = [str(key) for key in row]
     if within := rows_within(row, field):
         return within
@@ -154,7 +154,7 @@ def _instead(row: Row, field: str) -> str:
 
 
 def read_users(path: Path) -> list[User]:
-    """What a dataset's folder says of its users; nothing where there is no such table.
+    """Returns what a dataset's folder says of its users; nothing where there is no such table.
 
     Raises:
         FspoError: if the table names nobody, or somebody twice, or has malformed attributes.

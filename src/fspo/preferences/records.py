@@ -56,7 +56,7 @@ class Preference:
         return frozenset(self.plain[1:])
 
     def reversed(self) -> Preference:
-        """What somebody who chose the other way would prefer."""
+        """Returns what somebody who chose the other way would prefer."""
         return Preference(self.prompt, self.rejected, self.chosen)
 
 

@@ -45,7 +45,7 @@ def rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def kind_of(path: Path) -> Literal["file", "folder", ""]:
-    """What is there; nothing, too, where the name could not be one (some are too long)."""
+    """Returns what is there; nothing, too, where the name could not be one (some are too long)."""
     try:
         return "folder" if path.is_dir() else "file" if path.is_file() else ""
     except OSError:
@@ -53,7 +53,7 @@ def kind_of(path: Path) -> Literal["file", "folder", ""]:
 
 
 def is_whole(text: str) -> bool:
-    """Whether UTF-8 can hold `text`: JSON's escapes can name half a character."""
+    """Returns whether UTF-8 can hold `text`: JSON's escapes can name half a character."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -120,7 +120,7 @@ def _unlike_keys(pairs: list[tuple[str, Any]]) -> Row:
 
 
 def _depth(value: Any) -> int:
-    """How many lists and objects stand inside one another."""
+    """Returns how many lists and objects stand inside one another."""
     depth, level = 0, [value]
     while level := [one for one in level if isinstance(one, list | dict)]:
         depth += 1

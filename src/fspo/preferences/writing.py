@@ -131,7 +131,7 @@ def write_parquet(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _front_matter(layout: Layout, users: bool) -> str:
-    """What the hub's library needs to know: which file is which table."""
+    """Returns what the hub's library needs to know: which file is which table."""
     tables = ["preferences", *(["users"] if users else [])]
     configs = "".join(
         f"- config_name: {name}\n  data_files: {name}.{layout}\n"

@@ -124,12 +124,12 @@ def consistency(outcomes: Mapping[str, Sequence[float]]) -> Consistency:
 
 
 def failed_too_many(study: Study, items: Sequence[ItemRecord]) -> bool:
-    """Whether a participant's attention checks exclude them."""
+    """Returns whether a participant's attention checks exclude them."""
     return sum(item.failed for item in items) > study.exclude.failed_checks
 
 
 def attributes(study: Study, person: PersonRecord) -> dict[str, str]:
-    """What groups are made of: replies that were chosen, and the language; no free text."""
+    """Returns what groups are made of: replies that were chosen, and the language; no free text."""
     asks = study.languages[person.language].asks
     chosen = {ask.name for ask in asks if ask.choices}
     replies = {name: value for name, value in person.replies.items() if name in chosen}
@@ -137,7 +137,7 @@ def attributes(study: Study, person: PersonRecord) -> dict[str, str]:
 
 
 def name_of(number: int) -> str:
-    """What a participant is called in results and exports."""
+    """Returns what a participant is called in results and exports."""
     return f"participant-{number:04d}"
 
 

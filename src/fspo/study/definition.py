@@ -152,7 +152,7 @@ class Study(Section):
         return words_in(language, self.languages[language].words)
 
     def rules(self) -> dict[str, Any]:
-        """What results depend on: everything but wording, contact and completion."""
+        """Returns what results depend on: everything but wording, contact and completion."""
         kept = self.model_dump(mode="json", exclude={"contact", "completion", "languages"})
         kept["languages"] = {
             code: language.model_dump(

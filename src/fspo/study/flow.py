@@ -121,7 +121,7 @@ def routes(store: Store, wake: Callable[[], None]) -> APIRouter:
 
 
 def no_page(store: Store, status: int) -> Response:
-    """What is shown at an address that does not exist."""
+    """Returns what is shown at an address that does not exist."""
     pages = _Pages(store)
     return pages.message(pages.first, "lost", status)
 
@@ -194,7 +194,7 @@ class _Pages:
 
 
 def _names_somebody(values: Mapping[str, str]) -> bool:
-    """Whether a platform's id for a person is one, where there is any.
+    """Returns whether a platform's id for a person is one, where there is any.
 
     Anything else is a link that was not filled in, or one to begin a second time with.
     """
@@ -213,7 +213,7 @@ def _link_token(visit: str, recruited: Recruited) -> str:
 
 
 def _replies(language: Language, fields: Mapping[str, str]) -> dict[str, str]:
-    """What was answered at the end: one of the choices, or free text."""
+    """Returns what was answered at the end: one of the choices, or free text."""
     found = {ask.name: clean(fields.get(f"ask_{ask.name}", ""), _LONGEST_REPLY)
              for ask in language.asks}  # fmt: skip
     choices = {ask.name: ask.choices for ask in language.asks}

@@ -42,7 +42,7 @@ def live(records: Records, moment: datetime) -> dict[str, Any]:
 
 
 def _last_steps(people: Sequence[PersonRecord]) -> dict[str, int]:
-    """How many got how far."""
+    """Returns how many got how far."""
     last = [_step_of(person) for person in people]
     return {step: last.count(step) for step in _STEPS}
 

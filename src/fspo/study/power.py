@@ -115,7 +115,7 @@ def people_needed(
 def report(
     rate: float, questions: int, people: int | None, icc: float, power: float, alpha: float
 ) -> dict[str, Any]:
-    """What `fspo study power` prints.
+    """Returns what `fspo study power` prints.
 
     Args:
         rate: the win rate to find, above 0.5.

@@ -120,7 +120,7 @@ class Queue:
         return [preference(item.question, item.left, item.right, choice) for item, choice in rows]
 
     def description(self, job: Job) -> str | None:
-        """What the method wrote of the participant, if it has."""
+        """Returns what the method wrote of the participant, if it has."""
         with self._database.reading() as session:
             found = session.get(Description, (job.participant, job.method))
         return found.text if found else None
@@ -134,7 +134,7 @@ class Queue:
                 session.add(row)
 
     def all_written(self, participant: int) -> bool:
-        """Whether nothing is left to be written for a participant."""
+        """Returns whether nothing is left to be written for a participant."""
         with self._database.reading() as session:
             left = (ItemRow.participant == participant) & Generation.state.in_(
                 ("queued", "running")

@@ -43,7 +43,7 @@ def read_study(path: Path) -> tuple[Study, dict[str, Pools]]:
 
 
 def faults(study: Study) -> Iterator[str]:
-    """What is wrong between fields, each in one line; nothing where all is well."""
+    """Yields what is wrong between fields, each in one line; nothing where all is well."""
     for one, other in study.comparisons:
         for unknown in sorted({one, other} - set(study.methods)):
             yield f"comparisons: there is no method {unknown!r}; add it to methods"

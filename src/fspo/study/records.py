@@ -61,22 +61,22 @@ class ItemRecord:
 
     @property
     def is_check(self) -> bool:
-        """Whether a right answer is known."""
+        """Returns whether a right answer is known."""
         return bool(self.right_choice)
 
     @property
     def failed(self) -> bool:
-        """Whether it is an attention check that was answered wrongly."""
+        """Returns whether it is an attention check that was answered wrongly."""
         return self.is_check and self.choice not in ("", self.right_choice)
 
     @property
     def chosen_method(self) -> str:
-        """Whose answer was chosen, where methods are judged."""
+        """Returns whose answer was chosen, where methods are judged."""
         return {"left": self.left_method, "right": self.right_method, "": ""}[self.choice]
 
     @property
     def rejected_method(self) -> str:
-        """Whose was not."""
+        """Returns whose was not."""
         return {"left": self.right_method, "right": self.left_method, "": ""}[self.choice]
 
 

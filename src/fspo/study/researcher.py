@@ -78,7 +78,7 @@ def remove(database: Database, name: str) -> None:
 
 
 def has_researcher(database: Database) -> bool:
-    """Whether anybody can sign in."""
+    """Returns whether anybody can sign in."""
     with database.reading() as session:
         return bool(session.scalar(select(exists().select_from(Researcher))))
 

@@ -129,7 +129,7 @@ def simulate(
 def dealt(
     study: Study, rates: Sequence[float], participants: int, rng: np.random.Generator
 ) -> tuple[list[int], list[list[list[bool]]]]:
-    """How often ours is to win, and for each participant and comparison, in which answers.
+    """Returns how often ours is to win, and for each participant and comparison, in which answers.
 
     Args:
         study: what is asked.

@@ -36,7 +36,7 @@ class Step:
 
 
 def current_step(session: Session, participant: Participant) -> Step:
-    """What the participant is to do next."""
+    """Returns what the participant is to do next."""
     if participant.finished is not None:
         return Step("done")
     if participant.instructed is None:

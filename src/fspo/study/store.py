@@ -109,12 +109,12 @@ class Store:
         return True
 
     def find(self, token: str) -> Participant | None:
-        """Whose link this is."""
+        """Returns whose link this is."""
         with self.database.reading() as session:
             return session.scalar(select(Participant).where(Participant.token == digest(token)))
 
     def peek(self, participant: Participant) -> Step:
-        """Where the participant is, without showing it."""
+        """Returns where the participant is, without showing it."""
         with self.database.reading() as session:
             return current_step(session, participant)
 

@@ -66,7 +66,7 @@ class Visitor:
         self.seconds: list[float] = []
 
     def get(self, path: str) -> tuple[str, Page]:
-        """Where one is in the end, and what stands there."""
+        """Returns where one is in the end, and what stands there."""
         return self._send("GET", path, None)
 
     def post(self, path: str, fields: Mapping[str, str]) -> tuple[str, Page]:

@@ -35,7 +35,7 @@ def similarity(answers: Mapping[str, Sequence[Answer]], embedder: Embedder) -> d
 
 
 def disagreement(probabilities: Matrix) -> Matrix:
-    """How often each two users prefer differently.
+    """Returns how often each two users prefer differently.
 
     Args:
         probabilities: of shape (users, pairs): that the first answer is preferred.
@@ -76,7 +76,7 @@ def summary_of(matrix: Matrix, bounds: tuple[float, float], remade: int) -> dict
 
 
 def leaks(splits: Mapping[str, Sequence[str]], embedder: Embedder, alike: float) -> dict[str, Any]:
-    """How near held-out texts come to the nearest training text.
+    """Returns how near held-out texts come to the nearest training text.
 
     Args:
         splits: the texts of each split.
@@ -118,7 +118,7 @@ class Tally:
             self.longer_chosen += 0.5 if not longer else float((longer > 0) == is_first)
 
     def figures(self) -> dict[str, Any]:
-        """What was counted, as shares of the pairs."""
+        """Returns what was counted, as shares of the pairs."""
         clear, asked = max(1, self.outcomes["clear"]), max(1, self.in_both_orders)
         names = ("clear", "inconsistent", "unsure", "malformed")
         return {

@@ -90,7 +90,7 @@ def _refine(
 
 
 def _probe(recipe: EngineRecipe, labeller: Judge, stage: Stage, description: str) -> checks.Matrix:
-    """What all users of a split say of the same pairs: (users, probes), first preferred."""
+    """Returns what all users of a split say of the same pairs: (users, probes), first preferred."""
     rows: list[float] = []
     stage.decided = 0
     for part in parts(stage.members, len(stage.probes)):

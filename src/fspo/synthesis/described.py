@@ -123,7 +123,7 @@ def _tell_of_spending(recipe: EngineRecipe, purse: Purse, seed: int) -> None:
 
 
 def cast_of(recipe: EngineRecipe, domain: Described, builder: Builder) -> Cast:
-    """Who does the work, by a recipe.
+    """Returns who does the work, by a recipe.
 
     Raises:
         FspoError: if the labeller measures, and the domain has nothing to measure.

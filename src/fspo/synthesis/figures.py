@@ -21,7 +21,7 @@ from fspo.synthesis.stage import Stage
 def figures_of(
     recipe: EngineRecipe, stages: Mapping[str, Stage], tally: checks.Tally, embedder: Embedder
 ) -> dict[str, Any]:
-    """What `checks.json` says, beside the number of preferences.
+    """Returns what `checks.json` says, beside the number of preferences.
 
     Args:
         recipe: how much of everything.
@@ -58,7 +58,7 @@ def figures_of(
 
 
 def growth_line(member: Member) -> bytes:
-    """How a user's description came about, as a line of JSON."""
+    """Returns how a user's description came about, as a line of JSON."""
     growth = member.growth
     line = {
         "user_id": member.user_id,

@@ -32,13 +32,13 @@ class Taste(NamedTuple):
     liked: float
 
     def gap(self, user: User, chosen: Answer, rejected: Answer) -> float:
-        """By how much `user` likes one answer more than the other."""
+        """Returns by how much `user` likes one answer more than the other."""
         return self.utility(user.attributes, chosen.text) - self.utility(
             user.attributes, rejected.text
         )
 
     def is_sure(self, user: User, chosen: Answer, rejected: Answer) -> bool:
-        """Whether `user` likes one answer, and clearly more than the other."""
+        """Returns whether `user` likes one answer, and clearly more than the other."""
         likes = self.utility(user.attributes, chosen.text) >= self.liked
         return likes and self.gap(user, chosen, rejected) >= self.margin
 

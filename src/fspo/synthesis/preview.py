@@ -65,7 +65,7 @@ class Asked:
 
 
 def preview(recipe: EngineRecipe, shown: int, seed: int) -> dict[str, Any]:
-    """What a run of `recipe` would ask.
+    """Returns what a run of `recipe` would ask.
 
     Args:
         recipe: what would be made.
@@ -102,7 +102,7 @@ def preview(recipe: EngineRecipe, shown: int, seed: int) -> dict[str, Any]:
 
 
 def expected(recipe: EngineRecipe, seed: int) -> dict[str, Expected]:
-    """What a run of `recipe` may ask for each purpose, and what each request may cost.
+    """Returns what a run of `recipe` may ask for each purpose, and what each request may cost.
 
     Raises:
         FspoError: if the domain cannot be used.

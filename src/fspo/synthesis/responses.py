@@ -148,7 +148,7 @@ def tidy(text: str) -> str | None:
 
 
 def says_something(text: str) -> bool:
-    """Whether `text` is long enough, and not the same words again and again."""
+    """Returns whether `text` is long enough, and not the same words again and again."""
     words = text.split()
     different = len({word.lower() for word in words})
     return len(words) >= MIN_WORDS and different >= MIN_DIFFERENT_WORDS * len(words)

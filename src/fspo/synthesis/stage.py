@@ -65,7 +65,7 @@ def own_pairs(member: Member, stage: Stage, seed: int) -> Iterator[Draw]:
 
 
 def comparison(member: Member, draw: Draw) -> Comparison:
-    """What a labeller is asked about a pair for a user."""
+    """Returns what a labeller is asked about a pair for a user."""
     question, one, other = draw
     return Comparison(member.growth.user, question, one.text, other.text, member.growth.guidelines)
 

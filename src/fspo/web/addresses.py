@@ -19,7 +19,7 @@ _OF_ONE_CUSTOMER = 64  # bits: whoever has one address of IPv6 has all that begi
 
 
 def network_of(request: Request) -> str:
-    """What is counted as one client: an address, of IPv6 its /64."""
+    """Returns what is counted as one client: an address, of IPv6 its /64."""
     return network(request.client.host if request.client else "")
 
 

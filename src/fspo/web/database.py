@@ -38,11 +38,11 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
-        """What is stored: UTC."""
+        """Returns what is stored: UTC."""
         return value.astimezone(UTC) if value is not None else None
 
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        """What is read: UTC, which SQLite does not say itself."""
+        """Returns what is read: UTC, which SQLite does not say itself."""
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 

@@ -37,7 +37,7 @@ class WritingSession(Session):
 
     @property
     def erases(self) -> bool:
-        """Whether something that stood in the database is to be gone."""
+        """Returns whether something that stood in the database is to be gone."""
         return bool(self.info.get("erases"))
 
 
@@ -84,7 +84,7 @@ class Erasure:
 
     @property
     def complete(self) -> bool:
-        """Whether all that was deleted so far is gone from the disk."""
+        """Returns whether all that was deleted so far is gone from the disk."""
         return self._done >= self._wanted
 
     def erase(self, patience: float = _PATIENCE, told: bool = True) -> None:

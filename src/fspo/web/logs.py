@@ -71,7 +71,7 @@ def _and(more: int) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """What happened and where, without the error's words, which may be somebody's."""
+    """Returns what happened and where, without the error's words, which may be somebody's."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     frames = traceback.extract_tb(error.__traceback__)[:-5:-1]  # the innermost first

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens there."""
+    """Returns whether only this machine can reach a server that listens there."""
     if host == "localhost":
         return True
     try:

@@ -43,7 +43,7 @@ def new_token() -> str:
 
 
 def digest(token: str) -> str:
-    """What is stored of a token: a random one of 256 bits needs no slow hash."""
+    """Returns what is stored of a token: a random one of 256 bits needs no slow hash."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -63,7 +63,7 @@ def _hashing() -> Iterator[None]:
 
 
 def hash_password(password: str) -> str:
-    """What is stored of a password that a person made up (Argon2id).
+    """Returns what is stored of a password that a person made up (Argon2id).
 
     Raises:
         Busy: if too many are being hashed.
@@ -75,7 +75,7 @@ def hash_password(password: str) -> str:
 
 
 def password_fits(password: str, hashed: str) -> bool:
-    """Whether this is the password; takes as long either way.
+    """Returns whether this is the password; takes as long either way.
 
     Raises:
         Busy: if too many are being compared.
@@ -135,7 +135,7 @@ def sign_in(
 
 
 def signed_in(database: Database, room: str, token: str) -> str | None:
-    """Who holds this token in this room; None for nobody, or one whose time has ended."""
+    """Returns who holds this token in this room; None for nobody, or one whose time has ended."""
     with database.reading() as session:
         found = session.get(SignedIn, digest(token))
     if found is None or found.room != room or found.expires < now():
@@ -156,17 +156,17 @@ def end_sign_ins(session: Session, room: str, subject: str) -> None:
 
 
 def csrf_token(token: str) -> str:
-    """What a form of this session must send along: another site cannot know it."""
+    """Returns what a form of this session must send along: another site cannot know it."""
     return hmac.new(token.encode(), b"csrf", hashlib.sha256).hexdigest()
 
 
 def csrf_fits(token: str, given: str) -> bool:
-    """Whether what came with a form is the session's own."""
+    """Returns whether what came with a form is the session's own."""
     return hmac.compare_digest(csrf_token(token).encode(), given.encode())
 
 
 def from_elsewhere(request: Request) -> bool:
-    """Whether another site's page has sent this form, which its browser says.
+    """Returns whether another site's page has sent this form, which its browser says.
 
     A program that is no browser says nothing, and needs no protection from other sites.
     """

@@ -45,7 +45,7 @@ CLEAR_PRAISE = 0.5  # below it, a review praises or criticizes too little to tel
 
 
 def conversation(persona: str, title: str) -> list[dict[str, str]]:
-    """What makes a model review `title` as that persona would."""
+    """Returns what makes a model review `title` as that persona would."""
     sentiment, length = persona.split(", ")
     kind = f"{'short' if length == 'concise' else 'long'}, {sentiment}"
     messages = []
@@ -56,7 +56,7 @@ def conversation(persona: str, title: str) -> list[dict[str, str]]:
 
 
 def fits(persona: str, text: str) -> bool:
-    """Whether `text` has, by measure, the sentiment and the length of `persona`."""
+    """Returns whether `text` has, by measure, the sentiment and the length of `persona`."""
     sentiment, length = persona.split(", ")
     found = measure(text)
     clear = praise(found["sentiment"]) * (1 if sentiment == "positive" else -1)

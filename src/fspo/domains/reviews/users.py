@@ -63,7 +63,7 @@ def users(
 
 
 def knows(user: User) -> bool:
-    """Whether a user's attributes are of this domain."""
+    """Returns whether a user's attributes are of this domain."""
     return {"sentiment", "verbosity"} <= user.attributes.keys()
 
 

@@ -92,7 +92,7 @@ class Longer:
 
 
 def _longer_by(preferences: Sequence[Preference]) -> Floats:
-    """By how much longer chosen is than rejected, in the log of words; (preferences,)."""
+    """Returns by how much longer chosen is than rejected, in the log of words; (preferences,)."""
     lengths = [(max(1.0, words(p.chosen)), max(1.0, words(p.rejected))) for p in preferences]
     logs = np.log(np.array(lengths, float).reshape(-1, 2))
     return np.asarray(logs[:, 0] - logs[:, 1])

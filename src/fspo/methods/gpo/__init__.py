@@ -204,5 +204,5 @@ def _places(
 
 
 def _texts(preference: Preference) -> list[str]:
-    """What is embedded for chosen and for rejected: each with the prompt before it."""
+    """Returns what is embedded for chosen and for rejected: each with the prompt before it."""
     return [f"{preference.prompt}\n{text}" for text in (preference.chosen, preference.rejected)]

@@ -134,7 +134,7 @@ def sampled(
 
 
 def _read(path: Path, users: int) -> dict[str, list[str]]:
-    """What was written before of so many users; a part that was cut off is taken away."""
+    """Returns what was written before of so many users; a part that was cut off is taken away."""
     if not path.is_file():
         return {}
     lines = path.read_bytes().splitlines(keepends=True)

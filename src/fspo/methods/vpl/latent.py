@@ -147,7 +147,7 @@ def _perceptron(width: int, hidden: int, output: int) -> nn.Sequential:
 
 
 def width(model: Any) -> int:
-    """How long the vectors are that a language model gives."""
+    """Returns how long the vectors are that a language model gives."""
     return int(model.config.get_text_config().hidden_size)
 
 

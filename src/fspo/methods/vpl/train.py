@@ -230,7 +230,7 @@ def _learner(
     tokenizer: PreTrainedTokenizerBase,
     preferences: Preferences,
 ) -> Learner:
-    """What learns from these preferences."""
+    """Returns what learns from these preferences."""
     settings = recipe.section(VplSettings)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
@@ -249,7 +249,7 @@ def _learner(
 
 
 def _drawn(episodes: EpisodeDataset) -> Preferences:
-    """What the episodes hold, which of a large dataset is little."""
+    """Returns what the episodes hold, which of a large dataset is little."""
     by_user: dict[str, dict[Preference, None]] = {}
     for index in range(len(episodes)):
         episode = episodes.episode(index)
