@@ -1,6 +1,6 @@
 """How many labels it takes to know a user: asked for by expected gain, or in random order.
 
-    policy = InContext("FSPO", load_policy("runs/reviews"), EvaluateRecipe())
+    policy = InContext("FSPO", load_policy("runs/reviews"), Sampling())
     people = load_preferences("reviews")
     probes = draw_probes(people.of("test"), users, shots=16, targets=6, draws=1, seed=0)
     about = pairs_about(people.of("train"), 8, seed=0)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import byte_tokenizer, small_model
 from known_kinds import Kinds, no, yes
 
 from fspo import FspoError, Preference, Preferences, User
-from fspo.evaluation.asking import labels_needed, pairs_about
 from fspo.evaluation.probing import Probe
 from fspo.learning.adapters import new_adapter
 from fspo.learning.policy import Policy
 from fspo.llm.sampling import Sampling
 from fspo.methods.fspo.method import InContext
 from fspo.recipe import Lora, TrainRecipe
+
+EXPERIMENT = Path(__file__).parents[1] / "experiments" / "labels_needed.py"
+SPEC = importlib.util.spec_from_file_location("labels_needed", EXPERIMENT)
+MODULE = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(MODULE)
+labels_needed, pairs_about = MODULE.labels_needed, MODULE.pairs_about
 
 LIKES = (
     {f"same{k}": (0.8, 0.8) for k in range(9)}
