@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: messages and progress with time left, on standard error.
+"""Messages and progress with time left, on standard error.
 
 Standard output is left to data (`--json`), so that it can be piped. In a terminal progress is a
 live bar; elsewhere (a log file, CI) it is a line every few seconds.

@@ -1,4 +1,4 @@
-"""What a run ends in that fails: one line on what to do, or a pointer to a log file."""
+"""Ends a run that failed: one line on what to do, or a pointer to a log file."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ def _fill(new: Path, path: Path) -> None:
 
 
 def _exchanging(new: Path) -> bool:
-    """Whether what `new` is to replace has begun to make room: from then on, `new` is complete."""
+    """Returns whether what `new` is to replace has begun to make room: then `new` is complete."""
     return any(new.with_suffix(suffix).exists() for suffix in (_OLD, _MOVING, _MOVED))
 
 

@@ -1,4 +1,4 @@
-"""What data, models and templates are, told by their content: wherever they lie, whatever named.
+"""Fingerprints of data, models and templates, by their content: wherever they lie, whatever named.
 
 Whatever a run leaves behind says by these what it was made from: a policy, kept answers, stored
 log-probs. A copy, a moved folder or another file format has the same fingerprint; a change in
@@ -192,7 +192,7 @@ def _noted(path: Path, state: dict[str, int]) -> str | None:
 
 
 def _state_of(path: Path) -> dict[str, int]:
-    """What changes when a file does; the time `changed` cannot be set back, unlike `written`."""
+    """Returns what changes when a file does; unlike `written`, `changed` cannot be set back."""
     found = path.stat()
     return {
         "size": found.st_size,

@@ -1,4 +1,4 @@
-"""What is wrong with the files of a model that cannot be read, in one line.
+"""Names what is wrong with the files of a model that cannot be read, in one line.
 
 Files are cut off, are pointers of Git LFS, hold other types than they should; libraries are
 missing. What is raised then is as varied as the libraries.

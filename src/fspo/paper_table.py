@@ -94,7 +94,7 @@ def _by_user(runs: Sequence[Results], name: str) -> dict[str, list[float]]:
 
 
 def _repetition(methods: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """How far a method repeats itself; nothing where a seed's results are from before that."""
+    """Returns how far a method repeats itself; nothing where a seed's results do not have it."""
     if any("repetition" not in method for method in methods):
         return {}
     return {"repetition": _mean([method["repetition"] for method in methods], 1)}

@@ -35,7 +35,7 @@ class Ranked:
 
 
 class PersonalPolicy:
-    """What `fspo train` wrote, ready to serve any user; `load_policy` loads it.
+    """A policy that `fspo train` wrote, ready to serve any user; `load_policy` loads it.
 
     A user is given by shots: a few preferences of that user, the latest last.
 

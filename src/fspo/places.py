@@ -1,4 +1,4 @@
-"""Where a policy's base model lies: noted so that it is found from any working directory.
+"""Finds a policy's base model from any working directory.
 
 A folder is noted as an absolute path and, beside it, from the policy's own folder: it is found
 where it was, and after both were moved together. Earlier versions noted paths as they were typed.
@@ -128,7 +128,7 @@ def _is_model(place: Path) -> bool:
 
 
 def _is_path(name: str) -> bool:
-    """Whether a name can be no hub id: OWNER/NAME. A name alone was a folder, most likely."""
+    """Returns whether a name can be no hub id, OWNER/NAME: without an owner it was a folder."""
     return name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith("/")
 
 

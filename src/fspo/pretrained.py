@@ -154,7 +154,7 @@ def read_weights(kind: Any, config: Any, what: str, advice: str) -> Any:
 
 
 def usual_dtype() -> torch.dtype:
-    """What weights are loaded in on this machine: bfloat16 on a GPU that has it, or float32."""
+    """Returns the dtype to load weights in here: bfloat16 on a GPU that has it, or float32."""
     import torch
 
     short = torch.cuda.is_available() and torch.cuda.is_bf16_supported()

@@ -47,7 +47,7 @@ S = TypeVar("S", bound=Section)
 
 
 class _TrainSettings(Section):
-    """What all methods' runs have."""
+    """Settings of all methods' runs."""
 
     data: Place = Field("", description="preference dataset: a folder, a file or a hub id")
     out: Place = Field(
@@ -159,7 +159,7 @@ else:
 
 
 class SynthesizeRecipe(Section):
-    """How a domain's preferences are made: `fspo synthesize`."""
+    """Settings of `fspo synthesize reviews`."""
 
     domain: Place = "reviews"
     model: Place = "smollm2-135m-instruct"
@@ -189,7 +189,7 @@ class ModelRecipe(Section):
 
 
 class EngineRecipe(Section):
-    """How a described domain's preferences are made: `fspo synthesize --recipe`."""
+    """Settings of `fspo synthesize --recipe`: how a domain's preferences are made."""
 
     domain: Place = Field("", description="a domain's name, or a folder with a domain.yaml")
     only: dict[str, list[str]] = Field(
@@ -293,7 +293,7 @@ def read_recipe(
 
 
 def is_assignment(argument: str) -> bool:
-    """Whether an argument of the command line is `key=value`, and not a recipe's name or path."""
+    """Returns whether an argument is `key=value`, and not a recipe's name or path."""
     return re.match(r"[A-Za-z_][\w.]*=", argument) is not None and not Path(argument).is_file()
 
 

@@ -1,4 +1,4 @@
-"""What recipes are made of: sections, and the names that stand for something in a table."""
+"""Sections of recipes, and the names that stand for something in a table."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _measure(self, node: Node) -> tuple[int, int]:
-        """How deep a node is, and how large: from what is in it, which was measured before."""
+        """Returns how deep a node is, and how large: from what is in it, measured before."""
         if isinstance(node, ScalarNode):
             return 1, 1 + len(node.value) // 100
         if isinstance(node, MappingNode):

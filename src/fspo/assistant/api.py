@@ -42,7 +42,7 @@ _SCOPES = {
 
 @dataclass(frozen=True)
 class Assistant:
-    """What the interface stands on."""
+    """Holds what the interface stands on."""
 
     backend: Backend
     profiles: Profiles

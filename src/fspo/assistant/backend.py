@@ -1,4 +1,4 @@
-"""What the assistant asks of whatever writes its answers: a policy in this process, or a server."""
+"""The interface of what writes the assistant's answers: a policy in this process, or a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Messages = Sequence[Mapping[str, str]]  # `role` (system, user, assistant) and `
 
 @dataclass(frozen=True)
 class Person:
-    """Who is answered, as far as a backend knows.
+    """The person who is answered, as far as a backend knows.
 
     Attributes:
         key: of the profile: caches are kept and salted by it. It is never shown to a model.
@@ -48,7 +48,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a backend can do beside answering."""
+    """The abilities of a backend beside answering."""
 
     describes: bool = False  # writes descriptions of a person (RAT)
     models: Sequence[str] = field(default_factory=tuple)  # the names it answers to
@@ -79,7 +79,7 @@ class Backend(Protocol):
     def choose(
         self, person: Person, candidates: Sequence[Preference], seed: int
     ) -> tuple[int, bool]:
-        """Which pair to ask about next, and whether information gain chose it (else chance)."""
+        """Returns which pair to ask about next, and whether information gain chose it."""
 
     def describe(self, person: Person) -> str:
         """A description of the person, written from the shots; "" where it cannot."""

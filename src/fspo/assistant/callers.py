@@ -1,4 +1,4 @@
-"""Who a request comes from, and on whose behalf: a key, somebody signed in, or this machine."""
+"""Finds who sends a request, and on whose behalf: a key, somebody signed in, or this machine."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Callers:
         return caller
 
     def on_page(self, request: Request) -> Caller | None:
-        """Who looks at a page: somebody signed in, or whoever sits here where there are no keys."""
+        """Returns who looks at a page: somebody signed in, or whoever sits here without keys."""
         token = request.cookies.get(COOKIE)
         found = self._signed_in(token) if token else None
         return found or (None if self.need_keys() else NOBODY_ELSE)

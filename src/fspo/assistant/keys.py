@@ -26,7 +26,7 @@ _MARK = "fspo-"
 
 @dataclass(frozen=True)
 class Caller:
-    """Who is asking.
+    """Somebody who asks.
 
     Attributes:
         account: whose profiles can be reached.

@@ -15,7 +15,7 @@ _FORMAT = "fspo-profile"
 
 
 class Brought(NamedTuple):
-    """What an exported profile holds: what `Profiles.bring` takes."""
+    """The contents of an exported profile: `Profiles.bring` takes them."""
 
     description: str
     by: str

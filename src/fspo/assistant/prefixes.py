@@ -32,7 +32,7 @@ class Prefix:
 
     @classmethod
     def of(cls, cache: Any, tokens: Sequence[int]) -> Prefix:
-        """What `cache` holds now, of `roomy_cache`'s kind, which may go on growing behind it."""
+        """Returns what `cache` holds now, of `roomy_cache`'s kind; it may grow on behind it."""
         return cls(list(tokens), [(layer.keys, layer.values) for layer in cache.layers])
 
     @property

@@ -43,7 +43,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Profile:
-    """What is kept of one user.
+    """The record of one user.
 
     Attributes:
         key: random, and the same as long as the profile lives.
@@ -75,7 +75,7 @@ class Profiles:
 
     @property
     def erased(self) -> bool:
-        """Whether what was deleted is gone from the disk; else it goes as soon as it can."""
+        """Returns whether what was deleted is gone from the disk; else it soon goes."""
         return self._database.erased
 
     def get(self, account: str, user: str) -> Profile:

@@ -191,7 +191,7 @@ class RemoteBackend:
                 return stream, chained([first], chunks)
 
     def _told(self, fault: Fault) -> ServerError:
-        """What went wrong, for whoever runs this, for whoever asked through it, and for a log."""
+        """Returns what went wrong: for whoever runs this, for whoever asked, and for a log."""
         words = f"status {fault.status}: {fault.words}" if fault.status else fault.words
         status, public = _passed_on(fault)
         if status == 400:

@@ -27,7 +27,7 @@ _COLDEST = 1e-5  # a lower temperature takes the likeliest token: dividing by it
 
 @dataclass(frozen=True)
 class Context:
-    """What leads up to an answer.
+    """The token ids that lead up to an answer.
 
     Attributes:
         tokens: the token ids, at least one.

@@ -1,4 +1,4 @@
-"""What goes over the wire: requests as they are checked, and answers in OpenAI's form."""
+"""The requests as they are checked, and the answers in OpenAI's form."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Message(Wire):
 
 
 class StreamOptions(Wire):
-    """What a stream says at its end."""
+    """Options of a stream."""
 
     include_usage: bool | None = False
 

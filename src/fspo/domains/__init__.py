@@ -1,4 +1,4 @@
-"""What can be asked and how users differ: a folder for each domain, loaded by its name."""
+"""Domains: prompts, users and how users differ. Each is a folder, loaded by its name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fspo.preferences.records import User
 
 
 class Domain(Protocol):
-    """What the module `fspo.domains.<name>` offers: nothing else has to know the domain."""
+    """The interface of the module `fspo.domains.<name>`: nothing else has to know the domain."""
 
     NAME: str
     PERSONAS: Sequence[str]

@@ -82,7 +82,7 @@ class Measure(Section):
 
 
 class Described(Section):
-    """What `domain.yaml` says.
+    """The contents of `domain.yaml`.
 
     Attributes:
         name: the domain's name.

@@ -1,4 +1,4 @@
-"""What can be measured in an answer, by name: so that a domain can label without a model."""
+"""Measures of an answer, by name, so that a domain can label without a model."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class AnswerCache:
-    """What one method says, in a folder of its own."""
+    """The answers of one method, in a folder of its own."""
 
     def __init__(self, folder: Path, name: str, depends: object) -> None:
         """`depends`: what all of it depends on, besides what is asked; told apart by `repr`."""
@@ -34,7 +34,7 @@ class AnswerCache:
         self._depends = depends
 
     def get(self, asked: object, say: Callable[[], Any]) -> Any:
-        """What is said when this is asked: by `say`, or as it was kept, as JSON either way."""
+        """Returns what is said when this is asked: by `say`, or as it was kept, as JSON."""
         path = self._folder / f"{cache_key(self._depends, asked)}.json"
         if not path.is_file():
             write_json(path, say())
@@ -74,7 +74,7 @@ def dependencies(
 
 
 def _of_policy(folder: Path) -> tuple[str, ...]:
-    """What a policy says depends on: its own files, its base model and its template's text."""
+    """Returns what a policy's words depend on: its files, its base model, its template's text."""
     settings = read_settings(folder)
     base = base_in(settings, folder)
     return of_folder(folder), of_model(base), of_template(settings["template"])

@@ -52,7 +52,7 @@ class Fact(Section):
 
 
 class Questions(Section):
-    """What `audit.yaml` says."""
+    """The contents of `audit.yaml`."""
 
     premises: list[Premise] = Field(min_length=1)
     objections: list[str]
@@ -75,7 +75,7 @@ def prompts() -> list[str]:
 def audit(
     answers: Answers, base: Answers, seed: int = 0, judge: LanguageModel | None = None
 ) -> dict[str, Any]:
-    """What a method's answers to `prompts()` do beside pleasing users, next to the base model's.
+    """Returns what a method's answers to `prompts()` do beside pleasing users, next to base's.
 
     Args:
         answers: each user's answers, in the order of `prompts()`.
@@ -208,7 +208,7 @@ def _going_along(
 def _asked(
     judge: LanguageModel, answers: Sequence[tuple[Premise, str]], seed: int
 ) -> list[float | None]:
-    """How probable it is to a judge that each answer goes along; None where it says no letter."""
+    """Returns how probable it is to a judge that each answer goes along; None without a letter."""
     requests = []
     for premise, text in answers:
         said = (

@@ -38,7 +38,7 @@ class Bin(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """How well predicted preferences are calibrated.
+    """The calibration of predicted preferences.
 
     Attributes:
         brier: the Brier score: 0 at best, 0.25 for always saying 1/2.

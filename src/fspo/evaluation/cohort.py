@@ -1,4 +1,4 @@
-"""Who is evaluated: users that no policy has seen, and the prompts that they are asked about."""
+"""Chooses who is evaluated, users that no policy has seen, and the prompts that they are asked."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Cohort(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """What of a dataset one run of training has learned from, with the shares held out of it."""
+    """The users and prompts that one run of training has learned from, with the shares held out."""
 
     users: set[str]
     prompts: set[str]
@@ -112,7 +112,7 @@ def _share(settings: Mapping[str, Any], key: str) -> float:
 
 
 def _own(every: Preferences, settings: Mapping[str, Any], folder: Path | None) -> _Known | None:
-    """What of a dataset a policy's own training has learned from; None if that is not known."""
+    """Returns what of a dataset a policy's own training has learned from; None if not known."""
     if learned := load_learned(folder) if folder else []:
         return _known(every, learned[0])
     # An earlier version has noted no more than where the data lay.
@@ -134,7 +134,7 @@ def _known(every: Preferences, learned: Learned) -> _Known:
 def _learners(
     every: Preferences, settings: Mapping[str, Any], folder: Path | None
 ) -> Iterator[_Known | None]:
-    """What a policy knows of a dataset, and what those know that it went on from, if that is known.
+    """Returns what a policy knows of a dataset, and those that it went on from, if that is known.
 
     Those are asked themselves, too, as far as they exist: an earlier version noted nothing of them.
     """

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Responses:
-    """What was said when it was asked, by the names of reports.
+    """The responses of all methods, by the names of reports.
 
     Attributes:
         log_odds: for each probe, for what the user chose, float64 (counts, targets).
@@ -105,7 +105,7 @@ def ask(prepared: Prepared, out: Path, seed: int) -> Responses:
 
 
 def _predict(method: Method, prepared: Prepared, cache: AnswerCache) -> dict[str, list[LogOdds]]:
-    """What a method predicts, and a policy also with every shot swapped, as far as is asked."""
+    """Returns what a method predicts and, if asked for, a policy with every shot swapped."""
     recipe, probes, counts = prepared.recipe, prepared.probes, prepared.counts
     is_policy = method.name in {policy.name for policy in prepared.policies}
     if recipe.predict == "none" or (recipe.predict == "policies" and not is_policy):
@@ -120,7 +120,7 @@ def _predict(method: Method, prepared: Prepared, cache: AnswerCache) -> dict[str
 def _predict_simply(
     prepared: Prepared, asked: Mapping[str, list[LogOdds]]
 ) -> dict[str, list[LogOdds]]:
-    """What the baselines predict and, where that is asked for, stacks of them and each policy."""
+    """Returns what the baselines predict and, if asked for, stacks of them and each policy."""
     recipe, probes = prepared.recipe, prepared.probes
     simple = {b.name: probe(b, probes, prepared.counts) for b in prepared.baselines}
     if not recipe.stacked:
@@ -203,7 +203,7 @@ def versions() -> dict[str, str]:
 
 
 def _spent(builder: Builder) -> dict[str, Any]:
-    """What verdicts took in this run; those that were kept from an earlier one cost nothing.
+    """Returns what verdicts took in this run; those kept from an earlier one cost nothing.
 
     Under `refused` stands how many a server would not give, by its reasons, if any.
     """
@@ -220,7 +220,7 @@ def _spent(builder: Builder) -> dict[str, Any]:
 
 
 def _nearness(method: Describer, tasks: Sequence[Task]) -> dict[str, Any]:
-    """How near the descriptions that a method writes come to the true ones, before and after."""
+    """Returns how near a method's descriptions come to the true ones, before and after."""
     from fspo.llm.embedding import MiniLM
     from fspo.methods.rat.method import description_similarity
 

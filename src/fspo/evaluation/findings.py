@@ -1,4 +1,4 @@
-"""What an evaluation's numbers say, in sentences that are computed from them."""
+"""Sentences about an evaluation, computed from its numbers."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -125,7 +125,7 @@ def _points(one: float, other: float) -> float:
 
 
 def _doubt(difference: Interval) -> str:
-    """What the interval of a difference, in points, says of it; nothing where it is not known."""
+    """Returns what the interval of a difference, in points, says of it; "" where there is none."""
     if difference is None:
         return ""
     chance = ", so this may be chance" if difference[0] <= 0 <= difference[1] else ""

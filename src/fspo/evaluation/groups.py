@@ -12,7 +12,7 @@ from fspo.preferences.records import User
 
 
 class Group(NamedTuple):
-    """How a group of users fares beside everyone else.
+    """The results of a group of users beside everyone else's.
 
     Attributes:
         attribute: what the group has in common, such as "education".

@@ -1,4 +1,4 @@
-"""What a user's choices say, and nothing else that their words do to a prediction.
+"""Separates what a user's choices say from what else their words do to a prediction.
 
 The texts of the shots stand in the context whichever of two was chosen, and move what a small model
 says of any pair. So it is asked twice: with the user's choices, and with each of them turned round,

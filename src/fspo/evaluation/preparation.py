@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is evaluated.
+    """An evaluation before the first method is asked.
 
     Attributes:
         recipe: with the number of shots that enough users have.

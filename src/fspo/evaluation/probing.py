@@ -22,7 +22,7 @@ LogOdds = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Probe:
-    """What a method is shown of a user, in order, and what it is asked to predict."""
+    """The shots of a user that a method is shown, in order, and the pairs that it is to predict."""
 
     user: User
     shots: Sequence[Preference]

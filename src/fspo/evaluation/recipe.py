@@ -1,4 +1,4 @@
-"""What is measured on held-out users: the settings of `fspo evaluate`."""
+"""Settings of `fspo evaluate`: what is measured on held-out users."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fspo.sections import Section
 
 
 class EvaluateRecipe(Section):
-    """What is measured on held-out users: `fspo evaluate`."""
+    """Settings of `fspo evaluate`: what is measured on held-out users."""
 
     judge: Place | None = Field(
         None, description="the domain whose measures judge, or none; default: one that knows these"

@@ -1,4 +1,4 @@
-"""How far an answer repeats itself: what no measure of style minds, and a policy may learn."""
+"""Measures how far an answer repeats itself, which no measure of style minds."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def _page(results: Results, log: list[LogRow]) -> str:
 
 
 def _harmless(value: object) -> object:
-    """What goes into the page, with a mark for each sign that could disturb the text around it."""
+    """Returns the page's data, with a mark for each sign that could disturb the text around it."""
     if isinstance(value, str) and _UNPRINTABLE.search(value):
         return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", value)
     return value

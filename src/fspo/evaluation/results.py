@@ -16,7 +16,7 @@ Interval = Annotated[tuple[float, float] | None, AfterValidator(_known)]
 
 
 class WinRate(BaseModel):
-    """How often one method's answers were preferred to the base model's, in percent."""
+    """The share of comparisons with the base model's answers that a method's win, in percent."""
 
     winrate: Measured
     ci95: Interval = None
@@ -24,7 +24,7 @@ class WinRate(BaseModel):
 
 
 class Method(WinRate):
-    """What was measured of one method: `mean_length` in words, `repetition` in percent."""
+    """The figures of one method: `mean_length` in words, `repetition` in percent."""
 
     ci95: Interval
     n: int
@@ -35,21 +35,21 @@ class Method(WinRate):
 
 
 class Difference(BaseModel):
-    """By how many points the first policy wins more often than a method, on the same prompts."""
+    """The first policy's win rate less a method's, in points, on the same prompts."""
 
     difference: Measured
     ci95: Interval = None
 
 
 class Gain(BaseModel):
-    """By how much more often a pair is ranked right than without shots, on the same pairs."""
+    """The accuracy less that without shots, on the same pairs."""
 
     mean: Measured
     ci95: Interval = None
 
 
 class Accuracy(BaseModel):
-    """How often a method ranks a pair as its user does, from 0 to 1, by shots seen."""
+    """The share of pairs that a method ranks as their user does, from 0 to 1, by shots seen."""
 
     by_shots: dict[int, Measured]
     n: int
@@ -59,7 +59,7 @@ class Accuracy(BaseModel):
 
 
 class Described(BaseModel):
-    """How near a method's descriptions of users come to the true ones: cosines, their means."""
+    """The nearness of a method's descriptions of users to the true ones: cosines, their means."""
 
     mean: Measured
     before: Measured = Field(default=math.nan)
@@ -77,7 +77,7 @@ class Warning(BaseModel):
 
 
 class Users(BaseModel):
-    """How many users the model learned from, and how many it was tried on."""
+    """The numbers of users that the model learned from and was tried on."""
 
     train: int
     test: int
@@ -131,7 +131,7 @@ class Example(BaseModel):
 
 
 class Judging(BaseModel):
-    """What verdicts took; `refused` is how many a server would not give, by its reasons."""
+    """The cost of verdicts; `refused` counts those that a server would not give, by its reasons."""
 
     refused: dict[str, int] = {}
 

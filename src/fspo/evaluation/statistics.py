@@ -26,7 +26,7 @@ _DRAWS_PER_BLOCK = 1_000_000
 
 
 class Difference(NamedTuple):
-    """How much higher one mean is than another, with the ends of its 95% interval, or nan."""
+    """The difference of two means, with the ends of its 95% interval, or nan."""
 
     mean: float
     low: float

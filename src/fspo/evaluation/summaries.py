@@ -1,4 +1,4 @@
-"""How well users' preferences were predicted, as the figures of `results.json`."""
+"""Figures of `results.json`: accuracy by shots, and its calibration."""
 
 from __future__ import annotations
 

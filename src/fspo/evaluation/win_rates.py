@@ -1,4 +1,4 @@
-"""What a judge makes of the methods' answers, as the figures of `results.json`."""
+"""Figures of `results.json`: win rates of the methods' answers over the base model's."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def win_rates(
 def differences(
     name: str, judged: Mapping[str, Sequence[Verdict]], tasks: Sequence[Task], seed: int
 ) -> dict[str, Any]:
-    """By how many points a method's win rate is above each other one's, on the same prompts."""
+    """Returns a method's win rate less each other one's, in points, on the same prompts."""
     won = {
         method: by_user(tasks, [100 * verdict.probability for verdict in verdicts])
         for method, verdicts in judged.items()
@@ -105,7 +105,7 @@ def warnings(verdicts: Sequence[Verdict], tasks: Sequence[Task], seed: int) -> l
 
 
 def agreement_with_choices(judge: Judge, probes: Sequence[Probe]) -> dict[str, Any]:
-    """How often a judge prefers what users themselves chose, on the pairs that were asked about.
+    """Returns how often a judge prefers what users chose, on the pairs that were asked about.
 
     Returns:
         `share`, from 0 to 1, Cohen's `kappa` or None, and `n`: how far the judge can be believed.

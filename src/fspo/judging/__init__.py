@@ -1,1 +1,1 @@
-"""Which of two answers a user prefers: measured, by a language model, by a reward model."""
+"""Judges, which say what answer a user prefers: measured, language model, reward model."""

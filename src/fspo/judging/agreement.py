@@ -1,4 +1,4 @@
-"""Whether judges agree with each other, and with people."""
+"""Agreement of judges with each other, and with people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fspo.preferences.records import Preferences
 
 
 class Agreement(NamedTuple):
-    """How far two judges agree.
+    """The agreement of two judges.
 
     Attributes:
         n: how many items both have judged.

@@ -19,7 +19,7 @@ JUDGES = RECIPES / "judges"
 
 
 class JudgeRecipe(Section):
-    """Which judge it is, and what it needs."""
+    """Settings of a judge."""
 
     kind: Literal["measured", "model", "reward"] = "measured"
     domain: Place = Field("reviews", description="measured: a domain's name, or its folder")

@@ -1,4 +1,4 @@
-"""What a judge is asked and what it says: the two records, and what a judge is.
+"""Comparisons and verdicts: the two records of a judge, and its interface.
 
 A labeller is a judge that makes data: its verdicts are a dataset's preferences.
 """
@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a judge says of a comparison.
+    """A judge's verdict on a comparison.
 
     Attributes:
         outcome: "clear"; or "inconsistent", where it changes with the order of the answers;

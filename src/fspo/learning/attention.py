@@ -47,7 +47,7 @@ def laid_out(
 
 
 def packs(causal: Any) -> bool:
-    """Whether a model reads trees packed: on CUDA, where FlexAttention computes what it asks."""
+    """Returns whether a model reads trees packed: on CUDA, where FlexAttention can."""
     return causal.device.type == "cuda" and causal._supports_flex_attn and _is_ours(causal)
 
 
@@ -132,7 +132,7 @@ def tree_masks(causal: Any, batch: TreeBatch) -> Tensor | dict[str, Tensor]:
 
 
 def _reads_blocks(causal: Any) -> bool:
-    """Whether a CPU's kernel can read branches in blocks: its values are as wide as its keys."""
+    """Returns whether a CPU's kernel can read branches in blocks: values are as wide as keys."""
     narrow = hasattr(causal.config.get_text_config(), "v_head_dim")
     return causal.device.type == "cpu" and _is_ours(causal) and not narrow
 
@@ -157,7 +157,7 @@ def _blocks(causal: Any, batch: TreeBatch) -> list[Block]:
 
 
 def _to_add(causal: Any, visible: Tensor) -> Tensor:
-    """What is added to attention scores: a bool mask would be turned into this in every layer."""
+    """Returns the mask to add to attention scores: layers would each convert one of bool."""
     import torch
 
     device, dtype = causal.device, causal.dtype

@@ -36,7 +36,7 @@ def passes(trees: Sequence[EpisodeTree], tokens: int) -> list[list[EpisodeTree]]
 
 
 class _Responses:
-    """What is priced in a batch, whichever way its trees are laid out.
+    """The responses that are priced in a batch, whichever way its trees are laid out.
 
     Attributes:
         rows: int64 (all response tokens,): what predicts each, as an index into the flattened
@@ -87,7 +87,7 @@ class TreeBatch(_Responses):
         )
 
     def visible(self) -> npt.NDArray[np.bool_]:
-        """Who sees whom, bool (trees, columns, columns): `EpisodeTree.visible` for each tree.
+        """Returns who sees whom, bool (trees, columns, columns): `EpisodeTree.visible` of each.
 
         Padding sees itself: a row that sees nothing would be NaN in some attention kernels.
         """

@@ -104,7 +104,7 @@ class TreeAttention(torch.autograd.Function):
 
 
 class _Part(NamedTuple):
-    """What is computed at once: which columns ask, which they see, and by what; causal unmasked."""
+    """A part that is computed at once: its queries, the columns that they see, and the mask."""
 
     columns: slice
     seen: list[slice]

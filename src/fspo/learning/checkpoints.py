@@ -1,4 +1,4 @@
-"""What a run goes on from: the last checkpoint that is whole, by a list of what is in it.
+"""Finds the last checkpoint that is whole, by a list of what is in it.
 
     checkpoint-40/files.json    {"processes": 1, "files": {"optimizer.pt": [9306, 1890345223], ...}}
 
@@ -85,7 +85,7 @@ def to_go_on_from(folder: Path, processes: int) -> Path | None:
 
 
 def fault(checkpoint: Path) -> str:
-    """What is wrong with a checkpoint, such as "optimizer.pt is damaged"; "" if it is whole."""
+    """Returns what is wrong with a checkpoint, such as "optimizer.pt is damaged"; "" if whole."""
     try:
         if (checkpoint / LIST).exists():
             return _fault_by_list(checkpoint, _read_list(checkpoint))
@@ -117,7 +117,7 @@ def _fault_without_list(checkpoint: Path) -> str:
 
 
 def _readable(path: Path) -> bool:
-    """Whether a file is whole, as far as its kind can be known without having seen it before."""
+    """Returns whether a file is whole, as far as its kind tells without having seen it before."""
     from safetensors import SafetensorError, safe_open
 
     try:

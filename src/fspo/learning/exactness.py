@@ -157,7 +157,7 @@ def _found(model: Any, causal: Any, name: str) -> bool:
 
 
 def _ruled_out(config: Any) -> str:
-    """What keeps long texts from being read like short ones, which a small tree cannot show."""
+    """Returns what keeps long texts from being read like short ones: no small tree shows it."""
     if "lsh" in (getattr(config, "attn_layers", None) or ()):
         return "what it attends to is drawn at random"
     if (
@@ -274,7 +274,7 @@ def _perturbed(causal: Any, relative: float) -> Iterator[None]:
 
 
 def _carries_on(causal: Any) -> bool:
-    """Whether a model says that some of its layers see another part of the text than we know of."""
+    """Returns whether a model says that layers see another part of the text than we know of."""
     config = causal.config.get_text_config()
     other = set(getattr(config, "layer_types", None) or ()) - _ATTENTION
     by_distance = config.model_type == "bloom" or getattr(config, "alibi", False)

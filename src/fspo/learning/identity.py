@@ -1,4 +1,4 @@
-"""What a run is made from, by content, beside its recipe: `fingerprints.json` in its folder.
+"""Fingerprints of a run's data and models, beside its recipe: `fingerprints.json` in its folder.
 
 A run goes on with the same data and models wherever they lie by then, and with no others.
 """

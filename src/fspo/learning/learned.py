@@ -1,4 +1,4 @@
-"""What a policy has learned from, as hashes beside its weights: whom it knows, and which prompts.
+"""The users and prompts that a policy has learned from, as hashes beside its weights.
 
 An evaluation is of people, or of prompts, that are new to a policy. Whether they are is told by
 what was read, not by where it lay: a copy, a moved folder or a part of the data is the same data.
@@ -27,7 +27,7 @@ LEARNED = "learned_from.npz"
 
 
 class Learned(NamedTuple):
-    """What one run of training has read, as hashes.
+    """The users and prompts of one run of training, as hashes.
 
     Attributes:
         users: their ids.

@@ -28,7 +28,7 @@ def fuse_adapters(model: nn.Module) -> None:
 
 
 class _Fused:
-    """What PEFT's layer calls for an adapter that is not of the plain kind."""
+    """The variant that PEFT's layer calls for an adapter that is not of the plain kind."""
 
     @staticmethod
     def forward(module: Any, active_adapter: str, x: Tensor, result: Tensor, **_: Any) -> Tensor:

@@ -17,7 +17,7 @@ from fspo.learning.tree import EpisodeTree
 
 @dataclass(frozen=True)
 class TreeLoss:
-    """What is minimized for each target of a tree.
+    """The loss of each target of a tree.
 
     Raises:
         FspoError: if there is no such objective.

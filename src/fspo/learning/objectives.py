@@ -1,4 +1,4 @@
-"""What is minimized, from the log-probs of a policy and of the reference, target by target.
+"""Objectives: losses from the log-probs of a policy and of the reference, target by target.
 
 With `h = (log pi(w) - log pi(l)) - (log ref(w) - log ref(l))`, w chosen and l rejected, each given
 the user's shots (PAPER: the preference loss of the target, shots in context):
@@ -88,7 +88,7 @@ def nll(logps: Tensor, lengths: Tensor) -> Tensor:
 
 
 class Objective(NamedTuple):
-    """What the rest of fspo has to know of an objective.
+    """An objective, and all that the rest of fspo has to know of it.
 
     Attributes:
         title: what cards call it.

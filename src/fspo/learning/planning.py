@@ -1,4 +1,4 @@
-"""What a training run will take, found without its weights: tokens, arithmetic, memory, hours.
+"""Estimates a training run without its weights: tokens, arithmetic, memory, hours.
 
     fspo train recipes/paper/ipo.yaml --data roleplay --out runs/ipo --dry-run
 
@@ -27,7 +27,7 @@ _BYTES_OF_STATE = {"adam": 8, "rmsprop": 4, "adagrad": 4, "adafactor": 1, "sgd":
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will take.
+    """The estimate of a run.
 
     Attributes:
         parameters: of the model, its adapter included.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Between(NamedTuple):
-    """What a method writes between the shots and a question.
+    """Text that a method writes between the shots and a question.
 
     Attributes:
         what: its name, for messages.

@@ -80,7 +80,7 @@ def causal_model(model: Any) -> Any:
 
 
 class Rows(NamedTuple):
-    """What a model computed where responses are predicted, response after response.
+    """The outputs of a model where responses are predicted, response after response.
 
     Attributes:
         hidden: the last hidden states, float (all response tokens, width).

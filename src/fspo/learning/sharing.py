@@ -52,7 +52,7 @@ def _run_once(lower: list[Any]) -> Iterator[None]:
 
 
 def _carry_all(model: Any, lower: list[Any]) -> bool:
-    """Whether what the lower layers give is all that the upper ones read of them; found once.
+    """Returns whether the lower layers' output is all that the upper ones read of them; found once.
 
     Some models hand on more than hidden states, such as keys and values.
     """

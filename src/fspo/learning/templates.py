@@ -1,4 +1,4 @@
-"""How an episode is written as text.
+"""Templates: an episode as text.
 
 A template turns an episode into blocks. A block is what leads up to a preferred response (a
 heading, the question, whatever shots stand before it), then that response and the dispreferred
@@ -55,7 +55,7 @@ _NEXT_HEADING = re.compile(_INDENTED + "#")
 
 
 class Block(NamedTuple):
-    """What stands before a preferred response in the chain, and the two responses, as text."""
+    """The text before a preferred response in the chain, and the two responses."""
 
     lead: str
     chosen: str
@@ -98,7 +98,7 @@ def _chain_lead(before: str | None, prompt: str) -> str:
 
 
 def question_lead(prompt: str) -> str:
-    """What stands before an answer where other text follows the shots: a question of its own."""
+    """Returns the text before an answer where other text follows the shots: a question."""
     return f"\n\n{QUESTION}{neutralize(prompt)}{PREFERRED}"
 
 
@@ -115,7 +115,7 @@ def paper(preferences: Sequence[Preference]) -> list[Block]:
 
 
 class Template(NamedTuple):
-    """How an episode is written.
+    """A way to write an episode.
 
     Attributes:
         write: preferences to blocks; the last block is that of the last preference.

@@ -74,7 +74,7 @@ class FspoTrainer(ResumableTrainer):
         tokens_at_once: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """What Trainer does not take by itself.
+        """Takes what Trainer does not take by itself.
 
         Args:
             model: what learns.

@@ -204,7 +204,7 @@ class EpisodeTree:
         return [response.tokens for response in self.responses[1::2]]
 
     def visible(self) -> npt.NDArray[np.bool_]:
-        """Who sees whom: entry (i, j) says whether token j is on token i's path to the root.
+        """Returns who sees whom: entry (i, j) is whether token j is on token i's path to the root.
 
         Returns:
             bool (length, length).

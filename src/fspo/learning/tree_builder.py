@@ -137,7 +137,7 @@ class TreeBuilder:
 
 
 def _rows(start: int, length: int, begin: int, leave: int) -> Tokens:
-    """Where the tokens stand that predict a response: each one right before the next on its path.
+    """Returns where the tokens that predict a response stand: each before the next on its path.
 
     Args:
         start: the position of the response's first token.

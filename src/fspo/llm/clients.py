@@ -17,7 +17,7 @@ DEFAULT_ADDRESS = "https://api.openai.com/v1"
 
 
 def server_name(model: str, base_url: str | None, key: str) -> str:
-    """What a model on a server is called: the model and the host; both, and the key, are checked.
+    """Returns a name for a model on a server, model and host; both, and the key, are checked.
 
     Raises:
         FspoError: if no request can be sent to such an address, or with such a key.
@@ -82,7 +82,7 @@ def _place(model: str, base_url: str | None) -> tuple[str, int | None]:
 
 
 def _is_here(base_url: str | None) -> bool:
-    """Whether a server is on this machine, and spoken to as it is: no proxy stands before it."""
+    """Returns whether a server is on this machine with no proxy before it."""
     parts = urlsplit(base_url or DEFAULT_ADDRESS)
     host = parts.hostname or ""
     try:

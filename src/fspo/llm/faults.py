@@ -1,4 +1,4 @@
-"""What a server says when it does not answer: in its own words, and whose fault it is.
+"""Reads a server's refusals: in its own words, and whose fault it is.
 
 Servers say so in many forms: an error object as OpenAI's, a list of fields as FastAPI's, an error
 in the place of an answer with status 200, plain text, a page.
@@ -207,7 +207,7 @@ def _words(body: Any, depth: int = 0) -> str:
 
 
 def _found(body: Any, names: tuple[str, ...], depth: int = 0) -> Iterator[Any]:
-    """What stands under these names, anywhere; but not in what a server repeats of a request."""
+    """Yields what stands under these names; not in what a server repeats of a request."""
     if depth > 5:
         return
     if isinstance(body, list):

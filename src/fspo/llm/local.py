@@ -267,7 +267,7 @@ class LocalModel:
         return self.forward(tokens, mask, cache), cache, mask
 
     def _openings(self, groups: Sequence[Sequence[list[int]]]) -> list[list[int]]:
-        """What each group's prompts begin with, at least a token less than the shortest one."""
+        """Returns what each group's prompts begin with, at least a token less than the shortest."""
         from fspo.llm.cache import roomy_cache
 
         shared = [min(_shared_prefix(group), min(map(len, group)) - 1) for group in groups]

@@ -18,7 +18,7 @@ _ENOUGH = 20  # answers, whose mean cost says more than an estimate
 
 @dataclass(frozen=True)
 class Price:
-    """What a model costs, for a million tokens, in any currency."""
+    """The price of a million tokens, in any currency."""
 
     input: float = 0.0
     output: float = 0.0
@@ -33,7 +33,7 @@ class Price:
 
 
 def tokens_at_most(request: Request) -> tuple[int, int]:
-    """How many tokens `request` may have, and its answer, for a text of usual length a token."""
+    """Returns how many tokens `request` and its answer may have, for text of the usual kind."""
     characters = sum(len(content) for _, content in request.messages)
     read = characters // _CHARACTERS_A_TOKEN + _TOKENS_A_MESSAGE * len(request.messages)
     return read, request.max_tokens
@@ -41,7 +41,7 @@ def tokens_at_most(request: Request) -> tuple[int, int]:
 
 @dataclass
 class Spent:
-    """What requests of one purpose have cost.
+    """The cost of one purpose's requests.
 
     Attributes:
         answered: how many were answered, or known already.
@@ -55,7 +55,7 @@ class Spent:
 
 
 class Expected(NamedTuple):
-    """How many requests of one purpose a run may ask, and what each may cost."""
+    """The expected number of one purpose's requests, and what each may cost."""
 
     requests: float
     each: float
@@ -63,7 +63,7 @@ class Expected(NamedTuple):
 
 @dataclass
 class Purse:
-    """What a run may spend, on all of its models together.
+    """The budget of a run, for all of its models together.
 
     Attributes:
         budget: the most that may be spent; None for no limit.
@@ -118,7 +118,7 @@ class Purse:
         self.watch(self)
 
     def refusals(self) -> dict[str, int]:
-        """How many requests servers would not answer, by their reasons, the commonest first."""
+        """Returns how many requests servers would not answer, by reasons, the commonest first."""
         return dict(Counter(self.refused.values()).most_common())
 
     def refusals_told(self) -> list[str]:
@@ -144,7 +144,7 @@ class Purse:
 
 @dataclass
 class Meter:
-    """What one model was asked and what it cost."""
+    """The requests to one model and their cost."""
 
     price: Price = Price()
     purse: Purse = field(default_factory=Purse)

@@ -1,4 +1,4 @@
-"""How fast a server may be asked: slower at once when it says so, faster again bit by bit.
+"""Limits the rate of requests: slower at once when a server says so, faster again bit by bit.
 
 As in TCP: a refusal takes a share off how many requests are under way and how many are started in a
 second; every answer adds a little. Nobody has to know a server's limits.

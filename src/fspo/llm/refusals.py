@@ -11,7 +11,7 @@ ENOUGH = 40  # requests, of which more than half may not be refused
 
 
 class Refusals:
-    """What came of the requests to one server.
+    """The outcomes of the requests to one server.
 
     Attributes:
         answered: how many were.
@@ -47,5 +47,5 @@ class Refusals:
 
     @property
     def are_all(self) -> bool:
-        """Whether, when there is nothing more to ask, nothing was answered that should have."""
+        """Returns whether nothing was answered that should have been, now that all was asked."""
         return not self.answered and (self.unsure > 0 or self.refused >= FEW)

@@ -1,4 +1,4 @@
-"""What is asked of a language model and what comes back: the two records, and what a model is.
+"""Requests to a language model and its replies: the two records, and a model's interface.
 
 It knows nothing about users or preferences, nor about how a model is reached.
 """
@@ -65,7 +65,7 @@ class Request:
 
 
 class Reply(NamedTuple):
-    """What a model said.
+    """A model's reply.
 
     Attributes:
         text: the answer; for a request with choices, the likeliest of them, or what it said
@@ -96,7 +96,7 @@ class LanguageModel(Protocol):
 
     @property
     def name(self) -> str:
-        """Who answers: two models of the same name give the same answers to the same requests."""
+        """Returns who answers: models of one name give the same answers to the same requests."""
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Reply]]]:
         """Yields (place in `requests`, reply), in any order, several at a time.

@@ -1,4 +1,4 @@
-"""How answers are drawn, token by token, reproducibly from a seed."""
+"""Draws answers token by token, reproducibly from a seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CANDIDATES = 512  # a nucleus is looked for among so many tokens: sorting all o
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an answer is drawn.
+    """Settings of how an answer is drawn.
 
     Attributes:
         max_tokens: where it is cut off.

@@ -42,7 +42,7 @@ _OF_NAME = re.compile(r"\bonly\b|default|not? (be )?support|unsupported|\bboth\b
 
 
 class Settings:
-    """What one server is not sent any more."""
+    """The settings that one server is not sent any more."""
 
     def __init__(self, server: str) -> None:
         """`server` is what it is called where something is told about it."""

@@ -1,4 +1,4 @@
-"""How requests get onto the wire: so many at once, so many a second, until somebody says stop."""
+"""Sends requests: so many at once, so many a second, until somebody says stop."""
 
 from __future__ import annotations
 

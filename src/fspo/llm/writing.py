@@ -1,4 +1,4 @@
-"""How a model reads conversations when it writes: in batches, or one by one.
+"""Finds how a model reads conversations when it writes: in batches, or one by one.
 
 A batch is padded, and what its conversations begin with is read once. Layers that carry on what
 they have read in other ways than by attention take no padding, and some models count positions in

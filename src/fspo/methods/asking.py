@@ -70,7 +70,7 @@ def expected_gains(
     targets: Sequence[Preference],
     chances: Floats,
 ) -> Floats:
-    """What an answer to each candidate tells about an answer to a target, on average over these.
+    """Returns what an answer to each candidate tells about an answer to a target, on average.
 
     With `p` the chance of an outcome `o` of the candidate, and `q_o` that of a target's after it,
 

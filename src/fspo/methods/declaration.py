@@ -1,4 +1,4 @@
-"""What a method that is trained declares of itself: all that the rest of fspo goes by.
+"""The declaration of a method that is trained: all that the rest of fspo goes by.
 
 A method is a folder here. Its name is what recipes and `fspo.json` call it, and it holds
 

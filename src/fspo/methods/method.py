@@ -1,4 +1,4 @@
-"""What a method is: one way to answer a user, or to tell what the user prefers.
+"""The interface of a method: one way to answer a user, or to tell what the user prefers.
 
 A method answers tasks: a user, that user's shots, and prompts. Which of these it looks at is what
 makes it the method it is.
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked on behalf of one user, whose shots were seen before.
+    """Prompts to answer on behalf of one user, whose shots were seen before.
 
     Attributes:
         user: who it is; all but an oracle look at nothing of it.

@@ -1,1 +1,1 @@
-"""What users prefer: the record, reading, writing, importing, statistics."""
+"""Users' preferences: the record, reading, writing, importing, statistics."""

@@ -1,4 +1,4 @@
-"""What a preference dataset holds, counted: `fspo data check`."""
+"""Counts what a preference dataset holds: `fspo data check`."""
 
 from __future__ import annotations
 

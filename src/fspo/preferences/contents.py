@@ -1,4 +1,4 @@
-"""What a dataset's card says that its folder holds, so that one which is gone in part is noticed.
+"""Lists a dataset's files in its card, so that one which is gone in part is noticed.
 
 Datasets without such a card, and other people's cards, say nothing, and are read as they are.
 """

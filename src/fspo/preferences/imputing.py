@@ -1,4 +1,4 @@
-"""What users would have chosen between responses that they were not asked about.
+"""Imputes what users would have chosen between responses that they were not asked about.
 
 A person's choices are few, and a quarter of them goes against what the same person chooses
 otherwise. Collaborative filtering, fitted to everybody's, says how likely a user would choose one
@@ -172,7 +172,7 @@ class Imputed:
 
 
 def _personal(common: Floats, own: Floats) -> NDArray[np.bool_]:
-    """Where it matters who the user is: more than what everybody likes, and enough to be sure."""
+    """Returns where it matters who the user is: beyond what everybody likes, and sure enough."""
     return np.abs(own) >= np.maximum(_SURE, np.abs(common))
 
 

@@ -56,7 +56,7 @@ class Couple:
 
 
 class Axis(NamedTuple):
-    """Where everybody stands on the line on which users differ most.
+    """The places of everybody on the line on which users differ most.
 
     Attributes:
         users: float64 (users,).
@@ -68,7 +68,7 @@ class Axis(NamedTuple):
 
 
 class Side(NamedTuple):
-    """What a user chose more often than rejected, and the reverse."""
+    """The responses that a user chose more often than rejected, and the reverse."""
 
     chosen: set[Response]
     rejected: set[Response]

@@ -1,4 +1,4 @@
-"""What a user prefers: the records that every other room works with."""
+"""Preferences and users: the records that every other room works with."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ Outcomes = dict[str, list[float]]  # of each participant: 1 where ours was chose
 
 
 class Consistency(NamedTuple):
-    """How much the answers of one person resemble each other.
+    """The resemblance of one person's answers to each other.
 
     Attributes:
         icc: the intraclass correlation of single answers; 0 where people do not differ.

@@ -1,4 +1,4 @@
-"""What each participant sees: drawn from the study's seed and the participant's number alone.
+"""Draws what each participant sees, from the study's seed and the participant's number alone.
 
 Comparisons are balanced: within a participant their counts differ by one at most, and so do they
 over all participants together. Left and right are drawn for every item by itself.
@@ -72,7 +72,7 @@ def assign(study: Study, pools: Pools, language: str, number: int) -> list[Item]
 
 
 def comparisons_of(count: int, questions: int, number: int) -> list[int]:
-    """Which of `count` comparisons a participant judges how often, before they are shuffled.
+    """Returns which of `count` comparisons a participant judges how often, before shuffling.
 
     Each comes `questions // count` times; the rest goes round from participant to participant.
     """

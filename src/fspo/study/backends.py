@@ -1,4 +1,4 @@
-"""Who writes a study's answers: each policy or model is loaded once, by however many methods."""
+"""Loads the policies and models that write a study's answers, once each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the columns of an export mean."""
+"""Explains the columns of an export."""
 
 _MOMENT = "time in UTC; empty if it did not come to that"
 

@@ -1,4 +1,4 @@
-"""What a study is: one YAML file, read into strict sections whose faults name the field.
+"""The definition of a study: one YAML file, read into strict sections whose faults name the field.
 
 Everything that participants read stands in their language's section; numbers, methods and rules,
 which are the same in all languages, stand outside. `reading.py` reads the file.
@@ -37,7 +37,7 @@ class Check(Section):
 
 
 class Ask(Section):
-    """What is asked at the end; whoever likes to leaves it out."""
+    """A question at the end; whoever likes to leaves it out."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
     question: Text
@@ -47,7 +47,7 @@ class Ask(Section):
 
 
 class Language(Section):
-    """What participants read, in one language."""
+    """The texts that participants read, in one language."""
 
     title: Text
     consent: Text
@@ -85,7 +85,7 @@ class Method(Section):
 
 
 class Answers(Section):
-    """How all methods' answers are drawn."""
+    """Settings of how all methods' answers are drawn."""
 
     max_tokens: int = Field(256, ge=1)
     temperature: float = Field(0.7, ge=0)
@@ -106,7 +106,7 @@ class Limits(Section):
 
 
 class Exclude(Section):
-    """Whose answers the results leave out: set before the study, not after it."""
+    """Rules on whose answers the results leave out: set before the study, not after it."""
 
     failed_checks: int = Field(0, ge=0, description="participants who failed more than these")
     unfinished: bool = Field(True, description="participants who did not judge all questions")
@@ -114,7 +114,7 @@ class Exclude(Section):
 
 
 class Completion(Section):
-    """How a participant proves to have taken part."""
+    """The proof of having taken part."""
 
     code: Name = "DONE"
     redirect: str = Field("", description="a link back to the recruitment platform")

@@ -167,7 +167,7 @@ def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """What a spreadsheet would take for a formula gets an apostrophe; parquet has it as it was.
+    """Puts an apostrophe before what a spreadsheet would take for a formula; parquet has none.
 
     Which sign parts cells is up to a spreadsheet's settings, so that one may begin within a text.
     """

@@ -127,7 +127,7 @@ def no_page(store: Store, status: int) -> Response:
 
 
 def failed(store: Store) -> Response:
-    """What is shown where the database fails: nothing was kept, and trying again does no harm."""
+    """Returns the page where the database fails: nothing was kept, and trying again is safe."""
     pages = _Pages(store)
     return pages.message(pages.first, "failed", 503)
 

@@ -1,4 +1,4 @@
-"""How a study is going: counts, drop-outs, failed checks, seconds per item."""
+"""Progress of a study: counts, drop-outs, failed checks, seconds per item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many people and questions a study needs: exact for answers, by simulation for people."""
+"""Computes how many people and questions a study needs: exact for answers, simulated for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST = 20_000  # answers, or people
 
 
 class SimulatedPower(NamedTuple):
-    """How often a study of this size would find what is there, between 0 and 1.
+    """The chance that a study of this size finds what is there, between 0 and 1.
 
     Attributes:
         binomial: by the one-sided binomial test over answers.

@@ -42,13 +42,13 @@ class Job:
 
 
 class Queue:
-    """What the workers take from and hand back to."""
+    """The queue that workers take from and hand back to."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def recover(self) -> None:
-        """What was being written when the server ended is to be written again."""
+        """Returns to the queue what was being written when the server ended."""
         with self._database.writing() as session:
             running = update(Generation).where(Generation.state == "running")
             fewer = Generation.attempts - 1  # the interrupted attempt was no failure
@@ -105,7 +105,7 @@ class Queue:
                 ))  # fmt: skip
 
     def shots(self, participant: int) -> list[Preference]:
-        """What the participant chose among the pairs to label, attention checks left out."""
+        """Returns the participant's choices among the pairs to label, without attention checks."""
         with self._database.reading() as session:
             rows = session.execute(
                 select(ItemRow, Answer.choice)

@@ -16,7 +16,7 @@ from fspo.text_files import read_lines
 
 
 class Pools(NamedTuple):
-    """What is drawn from, in one language: pairs to label and questions to judge."""
+    """The pairs to label and the questions to judge that are drawn from, in one language."""
 
     pairs: list[Preference]
     questions: list[str]

@@ -1,4 +1,4 @@
-"""What a study has gathered, as plain records: for the researcher's page, results and exports.
+"""Plain records of a study: for the researcher's page, results and exports.
 
 Nothing here says who somebody is to a recruitment platform.
 """

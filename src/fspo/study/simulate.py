@@ -35,7 +35,7 @@ _PATIENCE = 300.0  # seconds to wait for answers, beside the pauses
 
 
 class Choice(NamedTuple):
-    """What a synthetic participant chose, in the order in which pages came."""
+    """A synthetic participant's choice; choices stand in the order in which pages came."""
 
     question: str
     chosen: str

@@ -1,4 +1,4 @@
-"""Where a participant is in the study: read from the database, and decided nowhere else."""
+"""Decides where a participant is in the study, from the database, and nowhere else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fspo.study.tables import Answer, Generation, ItemRow, Participant
 
 @dataclass(frozen=True)
 class Step:
-    """Where a participant is.
+    """The place of a participant in the study.
 
     Attributes:
         kind: "instructions", "item", "introduction", "waiting", "asks" or "done".

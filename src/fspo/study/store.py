@@ -119,7 +119,7 @@ class Store:
             return current_step(session, participant)
 
     def step(self, participant: Participant) -> Step:
-        """Where the participant is; an item that is shown for the first time is timed from now."""
+        """Returns where the participant is; an item shown for the first time is timed from now."""
         step = self.peek(participant)
         if step.kind == "item" and step.item is not None and step.item.shown is None:
             with self.database.writing() as session:

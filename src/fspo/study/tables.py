@@ -1,4 +1,4 @@
-"""What a study keeps. Who somebody is to a recruitment platform stands apart from the answers."""
+"""Tables of a study. A recruitment platform's name for somebody stands apart from the answers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Participant(Base):
 
 
 class Recruitment(Base):
-    """What a recruitment platform calls a participant."""
+    """A recruitment platform's name for a participant."""
 
     __tablename__ = "study_recruitment"
     __table_args__ = (UniqueConstraint("prolific_pid", "study_id"),)
@@ -124,7 +124,7 @@ class Generation(Base):
 
 
 class Description(Base):
-    """What a method wrote of a participant before it answered."""
+    """A method's description of a participant, written before it answered."""
 
     __tablename__ = "study_descriptions"
 

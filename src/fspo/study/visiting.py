@@ -12,7 +12,7 @@ _VOID = ("input", "meta", "link", "br", "hr", "img")
 
 
 class Page(HTMLParser):
-    """What a page holds.
+    """The contents of a page.
 
     Attributes:
         texts: of the elements that have an id, by that id.

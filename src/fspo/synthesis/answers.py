@@ -46,7 +46,7 @@ class Answer(NamedTuple):
 
 
 class Manner(NamedTuple):
-    """How an answer is to be written.
+    """A manner in which an answer is to be written.
 
     Attributes:
         text: the reader or the view that it is written for; empty for none.

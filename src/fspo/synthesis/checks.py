@@ -1,4 +1,4 @@
-"""What is looked at before a dataset is trusted: diversity, consistency, bias, leaks."""
+"""Checks a dataset before it is trusted: diversity, consistency, bias, leaks."""
 
 from __future__ import annotations
 

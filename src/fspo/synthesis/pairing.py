@@ -1,4 +1,4 @@
-"""Which pairs of answers a user is asked about: every question in turn, in the user's own order."""
+"""Pairs answers for a user: every question in turn, in the user's own order."""
 
 from __future__ import annotations
 

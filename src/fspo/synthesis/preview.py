@@ -1,4 +1,4 @@
-"""What a recipe would ask its models, before anything is spent: how much, and the first requests.
+"""Previews a recipe's requests before anything is spent: how many, and the first ones.
 
 The whole engine runs, with models that answer at once and write words without sense. A large
 population is counted on a part of it.

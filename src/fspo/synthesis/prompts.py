@@ -33,7 +33,7 @@ class Question(NamedTuple):
 
 
 def split_counts(count: int, validation: float, test: float) -> dict[str, int]:
-    """How many of `count` go to each split; at least one to training and to each with a share."""
+    """Returns how many of `count` go to each split; at least one to each that has a share."""
     tested = max(1, round(count * test))
     # Both shares can be rounded up to all that there is.
     validated = min(max(1, round(count * validation)), count - tested - 1) if validation else 0

@@ -38,7 +38,7 @@ _QUOTES = "\"'“”‘’"
 
 
 class Answer(NamedTuple):
-    """What the model wrote about a title, in the manner of a persona."""
+    """A review that the model wrote about a title, in the manner of a persona."""
 
     title: str
     persona: str
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What is asked of the model.
+    """A request to the model.
 
     Attributes:
         personas: in whose manner each title is answered.

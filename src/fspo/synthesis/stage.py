@@ -1,4 +1,4 @@
-"""What a run holds while it works: who does the work, and what each split is made of."""
+"""The state of a run while it works: its models, and what each split is made of."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Answers = dict[str, list[Answer]]  # by the question's text
 
 
 class Cast(NamedTuple):
-    """Who does the work.
+    """The models that do the work.
 
     Attributes:
         writer: answers.
@@ -39,7 +39,7 @@ class Cast(NamedTuple):
 
 @dataclass
 class Stage:
-    """What one split is made of.
+    """The contents of one split.
 
     Attributes:
         questions: what its users are asked.

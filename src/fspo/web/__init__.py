@@ -1,1 +1,1 @@
-"""What both web applications stand on: the database, its migrations, sessions, and guards."""
+"""Common ground of both web applications: the database, its migrations, sessions, and guards."""

@@ -1,4 +1,4 @@
-"""Where a request comes from: by the connection, or by what a proxy on this machine says."""
+"""Finds where a request comes from: by the connection, or by a proxy on this machine."""
 
 from __future__ import annotations
 

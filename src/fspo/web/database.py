@@ -28,7 +28,7 @@ _ONE_AT_A_TIME = 7_359_213  # the number of the advisory lock under which Postgr
 
 
 class Base(DeclarativeBase):
-    """What every table of the applications is declared on."""
+    """The base of every table of the applications."""
 
 
 class Moment(TypeDecorator[datetime]):
@@ -62,7 +62,7 @@ class Database:
 
     @property
     def erased(self) -> bool:
-        """Whether what was deleted is gone from the disk, too; else it is tried again by itself.
+        """Returns whether what was deleted is gone from the disk, too; else it is tried again.
 
         PostgreSQL overwrites it when it sees fit: there it is False from the first deletion on.
         """

@@ -1,4 +1,4 @@
-"""What was deleted, gone from the disk: SQLite's log is emptied, and the database written anew.
+"""Erases deleted data from the disk: SQLite's log is emptied, and the database written anew.
 
 `secure_delete` overwrites a row where it stands. But the write-ahead log (`-wal`) still holds it as
 it was written, and where rows were moved when pages grew full, copies stay behind in the pages'
@@ -62,7 +62,7 @@ def note_erasure(session: WritingSession) -> None:
 
 
 def _overwrites(row: object) -> bool:
-    """Whether a text of somebody's is replaced; states, tokens and names are strings of a kind."""
+    """Returns whether a text of somebody's is replaced; states, tokens and names are not."""
     state = inspect(row)
     texts = [c.key for c in state.mapper.column_attrs if isinstance(c.columns[0].type, Text)]
     return any(old for key in texts for old in state.attrs[key].history.deleted)

@@ -1,4 +1,4 @@
-"""What stands before both applications: headers, limits of size and rate, and the last resort.
+"""Guards of both applications: headers, limits of size and rate, and the last resort.
 
 They are plain ASGI, so that answers stream through them.
 """

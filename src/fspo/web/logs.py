@@ -22,7 +22,7 @@ class _Paced:
         self._lock = threading.Lock()
 
     def more(self, kind: object) -> int | None:
-        """How many there were since it was last told, if it is to be told now; else None."""
+        """Returns how many there were since it was last told, if it is to be told now."""
         with self._lock:
             now = time.monotonic()
             if kind not in self._kinds and len(self._kinds) >= _KINDS:
@@ -53,7 +53,7 @@ class Sparing(logging.Filter):
         self._paced = _Paced()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is told; a fault is told by its type and place, not by its words."""
+        """Returns whether the record is told; a fault is told by type and place, not in words."""
         error = record.exc_info[1] if record.exc_info else None
         place = place_of(error) if error else ""
         more = self._paced.more((record.pathname, record.lineno, place))

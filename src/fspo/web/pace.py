@@ -1,4 +1,4 @@
-"""How often something may happen in a minute, by a clock that nobody sets."""
+"""Limits how often something may happen in a minute, by a clock that nobody sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users care about in a review: its sentiment and its length, each independent of the other.
+"""Measures of a review that users care about: its sentiment and its length, each by itself.
 
 Sentiment is VADER's compound score of each sentence, averaged, as its authors advise for texts of
 more than one: over a whole text the score grows with length, so that a long review would pass for
@@ -56,7 +56,7 @@ def verbosity(words: float) -> float:
 
 
 def utility(attributes: Mapping[str, Any], text: str) -> float:
-    """How well a user likes a review: `sentiment` and `verbosity` say what it is worth to them."""
+    """Returns how well a user likes a review, who cares for its sentiment and its length."""
     found = measure(text)
     return float(
         attributes["sentiment"] * praise(found["sentiment"])

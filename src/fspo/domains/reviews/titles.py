@@ -1,4 +1,4 @@
-"""What is reviewed: real, well-known titles, a text file for each category.
+"""The titles that are reviewed: real and well known, a text file for each category.
 
 A title is written with what it is, as it stands in the question: "the movie Titanic (1997)".
 """

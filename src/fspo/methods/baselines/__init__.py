@@ -1,4 +1,4 @@
-"""What a language model has to beat at predicting preferences, by name, fitted when asked for."""
+"""Simple predictors of preferences, which a language model has to beat: fitted when asked for."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class AtEachCount:
 
 
 class Training:
-    """What baselines are fitted to: other users' preferences, and what reads texts."""
+    """The data that baselines are fitted to: other users' preferences, and what reads texts."""
 
     def __init__(self, preferences: Preferences, seed: int) -> None:
         self.preferences, self.seed = preferences, seed

@@ -10,7 +10,7 @@ from fspo.preferences.records import Preference, User
 
 
 class Factors:
-    """What a bias and a few factors of each response foretell; without shots, the biases alone."""
+    """A bias and a few factors of each response; without shots, the biases alone."""
 
     name = "factors"
 

@@ -32,7 +32,7 @@ STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the L2 penalty
 
 
 class Majority:
-    """What training users preferred, whoever asks.
+    """Predicts what training users preferred, whoever asks.
 
     A response's log-odds are `log (won + 1) / (lost + 1)`, its choices with a Beta(1, 1) prior; a
     pair's are the difference of the two. Where training users judged that very pair, their votes

@@ -1,4 +1,4 @@
-"""What predictors of preferences share: embedded texts, samples to fit on, a logistic fit."""
+"""Embedded texts, samples to fit on and a logistic fit, for predictors of preferences."""
 
 from __future__ import annotations
 

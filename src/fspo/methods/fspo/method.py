@@ -41,7 +41,7 @@ class Prompted:
         targets: Sequence[Preference],
         counts: Sequence[int],
     ) -> Floats:
-        """By how much the shots make the chosen response likelier, compared with no shots at all.
+        """Returns by how much the shots make the chosen response likelier than no shots do.
 
         `log p(y | shots, x) - log p(y | x)`, in nats, chosen less rejected.
         """

@@ -147,7 +147,7 @@ def write_descriptions(
 def description_similarity(
     written: Mapping[str, str], true: Mapping[str, str], embed: Embedder
 ) -> dict[str, Any]:
-    """How near written descriptions come to the true ones: the cosine of sentence embeddings.
+    """Returns how near descriptions come to the true ones: the cosine of sentence embeddings.
 
     Args:
         written: user -> description.

@@ -106,7 +106,7 @@ class RewardsInContext:
         targets: Sequence[Preference],
         counts: Sequence[int],
     ) -> Floats:
-        """By how much the user's levels make the chosen response likelier than the mean's do.
+        """Returns by how much the user's levels make the chosen response likelier than the mean's.
 
         `log p(y | levels, x) - log p(y | training mean, x)`, in nats, chosen less rejected; 0
         without shots. Numbers of shots that speak for the same levels are reckoned once.

@@ -1,4 +1,4 @@
-"""What is measured in an answer, on scales of 0 to 10: the rewards that RiC writes in the context.
+"""Scales of 0 to 10 for measures of an answer: the rewards that RiC writes in the context.
 
 The released code of RiC takes z-scores, rounded to a tenth. Here a scale is by quantiles: each of
 the eleven numbers stands for as many training answers as any other, so that a long tail (numbers of

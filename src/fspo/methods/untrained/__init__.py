@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class PersonalRecipe(Section):
-    """How an adapter is fine-tuned on the shots of one user: the method "LoRA per user"."""
+    """Settings of the method "LoRA per user": an adapter is fine-tuned on one user's shots."""
 
     start: Place | None = Field(
         None, description="policy to start from, such as IPO without users; default: a new adapter"
@@ -37,7 +37,7 @@ class PersonalRecipe(Section):
 
 
 class Given:
-    """What they are made of."""
+    """The settings that untrained methods are made of."""
 
     def __init__(
         self, settings: dict[str, Any], sampling: Sampling, personal: PersonalRecipe

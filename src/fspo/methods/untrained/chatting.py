@@ -69,7 +69,7 @@ class Oracle:
         targets: Sequence[Preference],
         counts: Sequence[int],
     ) -> Floats:
-        """By how much the description makes the chosen response likelier, after any shots the same.
+        """Returns by how much the description makes the chosen response likelier, with any shots.
 
         `log p(y | x, description) - log p(y | x)`, in nats, chosen less rejected.
         """

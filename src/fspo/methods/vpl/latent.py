@@ -61,7 +61,7 @@ class Posterior(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """What the evidence lower bound of one user's targets is made of.
+    """The terms of the evidence lower bound of one user's targets.
 
     Attributes:
         loss: the negative bound, a number.
@@ -91,7 +91,7 @@ class LatentReward(nn.Module):
         self.reward = _perceptron(width + latent, hidden, 1)
 
     def posterior(self, shots: Tensor) -> Posterior:
-        """What is known of a user after some shots, in whatever order; with none, the prior.
+        """Returns q(z | shots), in whatever order they come; with none, the prior.
 
         Each pair's two vectors become one; pairs attend to each other and are averaged.
 

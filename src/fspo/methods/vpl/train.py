@@ -114,7 +114,7 @@ class Draws:
 
 
 class Learner(nn.Module):
-    """What learns: a latent reward and, unless it is frozen, the adapter of what reads answers.
+    """The module that learns: a latent reward and, unless frozen, the reading model's adapter.
 
     Attributes:
         reward: the latent reward.

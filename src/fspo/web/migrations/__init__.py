@@ -1,1 +1,1 @@
-"""How the tables came to be what they are, one step after the other."""
+"""Migrations of the tables, one step after the other."""
