@@ -33,7 +33,7 @@ from fspo.llm.endpoint import Endpoint
 from fspo.llm.meter import Meter
 from fspo.llm.pretend import Pretend, pretend_embedder
 from fspo.llm.requests import LanguageModel, Reply, Request
-from fspo.llm.store import Remembered, Store
+from fspo.llm.store import CachedModel, Store
 from fspo.recipe import EngineRecipe
 from fspo.synthesis.engine import make
 from fspo.synthesis.stage import Cast
@@ -76,7 +76,7 @@ def run(recipe: EngineRecipe, model: LanguageModel, folder: Path) -> dict[str, A
     """Makes a dataset with one model for everything, and says how long that took."""
     domain = load_described(recipe.domain)
     store = Store(folder / "replies.sqlite")
-    remembered = Remembered(model, store)
+    remembered = CachedModel(model, store)
     labeller = model_labeller(remembered, domain.guidelines)
     start = time.perf_counter()
     figures = make(

@@ -36,7 +36,7 @@ from fspo.judging.verdicts import Comparison
 from fspo.llm.build import Builder
 from fspo.llm.embedding import Embedder
 from fspo.llm.requests import Reply, Request
-from fspo.llm.store import Remembered, Store
+from fspo.llm.store import CachedModel, Store
 from fspo.preferences.reading import load_preferences
 from fspo.preferences.records import Preference, Preferences, User
 from fspo.preferences.writing import save_preferences
@@ -299,8 +299,8 @@ def test_a_judge_on_a_server_is_asked_and_paid_for_once(tmp_path, monkeypatch, l
         assert server.requests == 8
     expected = (0.8 + 1 - 0.4) / 2 if logprobs else 1.0
     assert [j.probability for j in found] == pytest.approx([expected] * 4)
-    assert builder.purse.purposes["verdicts"].cost == pytest.approx(8 * (10 * 0.1 + 1 * 0.2))
-    assert again.purse.spent == 0
+    assert builder.budget.purposes["verdicts"].cost == pytest.approx(8 * (10 * 0.1 + 1 * 0.2))
+    assert again.budget.spent == 0
     store.close()
 
 
@@ -314,7 +314,7 @@ def test_a_user_without_a_description_is_named():
 def test_a_second_evaluation_asks_nothing(tmp_path):
     model = Reading(shorter)
     store = Store(tmp_path / "replies.sqlite")
-    judge = ModelJudge(Remembered(model, store))
+    judge = ModelJudge(CachedModel(model, store))
     items = [PAIR._replace(prompt=f"Question {n}?") for n in range(5)]
     once = judge.judge(items)
     assert len(model.asked) == 10
@@ -552,7 +552,7 @@ def test_a_local_model_judges_by_the_builders_store_and_meters(tmp_path):
     assert all(0 < verdict.probability < 1 and not verdict.malformed for verdict in found)
     [meter] = builder.meters.values()
     assert (meter.requests, len(store)) == (6, 6)
-    assert builder.purse.purposes["verdicts"].answered == 6
+    assert builder.budget.purposes["verdicts"].answered == 6
     again = Builder(store)
     assert load_judge(recipe, again).judge(items) == found
     assert next(iter(again.meters.values())).requests == 0

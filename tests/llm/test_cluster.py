@@ -12,9 +12,9 @@ from chat_server import ChatServer, expected
 from fspo.llm.cluster import Clustered
 from fspo.llm.local import LocalModel
 from fspo.llm.local_chat import LocalChat
-from fspo.llm.meter import Meter, Price, Purse
+from fspo.llm.meter import Budget, Meter, Price
 from fspo.llm.requests import Request, ask
-from fspo.llm.store import Remembered, Store
+from fspo.llm.store import CachedModel, Store
 from fspo.recipe import ModelRecipe
 
 
@@ -63,7 +63,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(tmp_path):
 
         killer = threading.Thread(target=kill)
         killer.start()
-        model = Remembered(Clustered(recipe(server), "model", 2, Meter()), store)
+        model = CachedModel(Clustered(recipe(server), "model", 2, Meter()), store)
         replies = ask(model, requests(240))
         killer.join()
     assert killed
@@ -114,8 +114,8 @@ def test_a_budget_is_shared_among_the_workers():
 
     with ChatServer() as server:
         priced = recipe(server, price_out=1e6)  # an answer costs five, and eight are set aside
-        meter = Meter(Price(0.0, 1e6), Purse(budget=200.0))
+        meter = Meter(Price(0.0, 1e6), Budget(limit=200.0))
         with pytest.raises(FspoError, match="budget"):
             ask(Clustered(priced, "model", 2, meter), requests(240))
-        assert 100 <= meter.purse.spent <= 200
+        assert 100 <= meter.budget.spent <= 200
         assert sum(server.answered.values()) * 5 <= 200

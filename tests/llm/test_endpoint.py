@@ -8,9 +8,9 @@ from chat_server import ABSENT, ChatServer, endpoint, expected, requests
 
 from fspo.errors import FspoError
 from fspo.llm.endpoint import Endpoint
-from fspo.llm.meter import Meter, Price, Purse
+from fspo.llm.meter import Budget, Meter, Price
 from fspo.llm.requests import Request, ask
-from fspo.llm.store import Remembered, Store
+from fspo.llm.store import CachedModel, Store
 
 
 def answers(count: int) -> list[str]:
@@ -100,15 +100,15 @@ def test_a_budget_stops_cleanly_and_all_that_was_paid_for_is_kept(tmp_path):
     store = Store(tmp_path / "replies.sqlite")
     price = Price(input=0.0, output=1e6)  # one for each token written; an answer has five
     with ChatServer(latency=0.01) as server:
-        meter = Meter(price, Purse(budget=120.0))
-        model = Remembered(endpoint(server, meter=meter, concurrency=4), store)
+        meter = Meter(price, Budget(limit=120.0))
+        model = CachedModel(endpoint(server, meter=meter, concurrency=4), store)
         with pytest.raises(FspoError, match="budget of 120 is used up"):
             ask(model, requests(60))
         # Twenty tokens are set aside for each request and five are paid: after twenty answers
         # cost 100, there is money for another; from 105 on there is none.
-        assert meter.purse.spent <= 120
+        assert meter.budget.spent <= 120
         assert server.requests == sum(server.answered.values()) == len(store) == 21
-        rich = Remembered(endpoint(server, meter=Meter(price, Purse(budget=1e9))), store)
+        rich = CachedModel(endpoint(server, meter=Meter(price, Budget(limit=1e9))), store)
         assert [reply.text for reply in ask(rich, requests(60))] == answers(60)
     assert set(server.answered.values()) == {1}
 
@@ -130,29 +130,29 @@ def test_a_budget_ends_a_run_whatever_a_server_says_of_what_it_used(usage, capsy
     asked = [requests(1)[0].again(n) for n in range(1, 41)]
     each = price.at_most(asked[0])
     with ChatServer(usage=usage) as server:
-        meter = Meter(price, Purse(budget=each * 12.5))
+        meter = Meter(price, Budget(limit=each * 12.5))
         with pytest.raises(FspoError, match="is used up"):
             ask(endpoint(server, meter=meter), asked)
     assert len(server.answered) == server.requests == 12
-    assert meter.purse.spent == pytest.approx(12 * each)
+    assert meter.budget.spent == pytest.approx(12 * each)
     assert capsys.readouterr().err.count("does not say how many tokens it used") == 1
 
 
 @pytest.mark.parametrize("told", [{"prompt_tokens": 9, "completion_tokens": 0}, ABSENT])
 def test_a_reply_that_cannot_be_used_is_paid_for_if_the_server_wrote_one(told):
     with ChatServer(faults=("choiceless",), every=1, usage=told) as server:
-        meter = Meter(Price(input=1e6), Purse())
+        meter = Meter(Price(input=1e6), Budget())
         with pytest.raises(FspoError, match="no answer after 1 tries"):
             ask(endpoint(server, tries=1, meter=meter), requests(1))
     most = meter.price.at_most(requests(1)[0])
-    assert meter.purse.spent == meter.purse.lost == (most if told is ABSENT else 9)
+    assert meter.budget.spent == meter.budget.lost == (most if told is ABSENT else 9)
     assert meter.requests == 0
 
 
 def test_what_was_answered_before_a_fault_for_good_is_kept(tmp_path):
     store = Store(tmp_path / "replies.sqlite")
     with ChatServer(latency=0.01, faults=("500",), every=10) as server:
-        model = Remembered(endpoint(server, tries=1, concurrency=2), store)
+        model = CachedModel(endpoint(server, tries=1, concurrency=2), store)
         with pytest.raises(FspoError, match="no answer after 1 tries"):
             ask(model, requests(40))
         assert len(store) == sum(server.answered.values()) >= 9

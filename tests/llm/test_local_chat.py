@@ -8,7 +8,7 @@ from fspo.errors import FspoError
 from fspo.llm.local import LocalModel
 from fspo.llm.local_chat import LocalChat, batches
 from fspo.llm.requests import Request, ask
-from fspo.llm.store import Remembered, Store
+from fspo.llm.store import CachedModel, Store
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +56,11 @@ def test_a_run_that_stopped_after_some_batches_goes_on_to_the_same_replies(local
     asked = [*questions(11), choice("A or B?"), choice("B or A?")]
     whole = ask(chat(local), asked)
     store = Store(tmp_path / "s")
-    stream = Remembered(chat(local), store).answer(asked)
+    stream = CachedModel(chat(local), store).answer(asked)
     next(stream), next(stream)
     stream.close()
     assert 0 < len(store) < len(asked)
-    assert ask(Remembered(chat(local), store), asked) == whole
+    assert ask(CachedModel(chat(local), store), asked) == whole
 
 
 def test_batches_hold_what_is_sampled_alike_and_every_request_once(local):

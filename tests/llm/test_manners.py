@@ -21,11 +21,11 @@ from fspo.judging.verdicts import Comparison
 from fspo.llm.asking import ask_readable
 from fspo.llm.endpoint import Endpoint
 from fspo.llm.faults import fault_of, without_key
-from fspo.llm.meter import Meter, Price, Purse
+from fspo.llm.meter import Budget, Meter, Price
 from fspo.llm.pace import Pace
 from fspo.llm.requests import Reply, Request, ask, reply_of
 from fspo.llm.sampling import Sampling
-from fspo.llm.store import Remembered, Store
+from fspo.llm.store import CachedModel, Store
 from fspo.llm.thinking import spoken, without_thinking
 from fspo.preferences.records import User
 
@@ -125,14 +125,14 @@ def check_refused(server, tmp_path, told):
     bad = [n for n in range(30) if n % 7 == 0]
     store = Store(tmp_path / "replies.sqlite")
     for _ in range(2):
-        purse = Purse(budget=1e9)
-        meter = Meter(Price(output=1e6), purse)
-        model = Remembered(endpoint(server, meter=meter, concurrency=2), store, purse)
+        budget = Budget(limit=1e9)
+        meter = Meter(Price(output=1e6), budget)
+        model = CachedModel(endpoint(server, meter=meter, concurrency=2), store, budget)
         found = ask_readable(model, requests(30), lambda text: text or None, 3)
         assert [n for n, (text, _) in enumerate(found) if text is None] == bad
         assert all(told in found[n][1].refused for n in bad)
-        assert sum(purse.refusals().values()) == len(bad)
-        assert purse.promised == pytest.approx(0)
+        assert sum(budget.refusals().values()) == len(bad)
+        assert budget.reserved == pytest.approx(0)
     assert len(store) == 30
     assert max(server.asked.values()) == 1
 
@@ -164,7 +164,7 @@ def test_a_server_that_refuses_everything_ends_the_run_at_once_and_nothing_is_ke
 ):
     store = Store(tmp_path / "replies.sqlite")
     with ChatServer(manner=lambda body: PROMPT_REFUSED[form]) as server:
-        model = Remembered(endpoint(server, concurrency=2), store)
+        model = CachedModel(endpoint(server, concurrency=2), store)
         with pytest.raises(FspoError, match="requests were refused"):
             ask(model, requests(count))
     assert len(store) == 0
@@ -194,11 +194,11 @@ def test_a_judge_that_refuses_an_item_judges_the_others(tmp_path):
     with ChatServer(
         manner=lambda b: PROMPT_REFUSED["azure"] if "prompt 3" in str(b["messages"]) else None
     ) as server:
-        purse = Purse()
-        model = Remembered(endpoint(server), Store(tmp_path / "verdicts.sqlite"), purse)
+        budget = Budget()
+        model = CachedModel(endpoint(server), Store(tmp_path / "verdicts.sqlite"), budget)
         judged = ModelJudge(model).judge(items)
     assert [verdict.malformed for verdict in judged] == [n == 3 for n in range(10)]
-    assert sum(purse.refusals().values()) == 2  # in both orders
+    assert sum(budget.refusals().values()) == 2  # in both orders
 
 
 @pytest.mark.parametrize("limit", [50, 150])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fspo.errors import FspoError
-from fspo.llm.meter import Expected, Meter, Price, Purse
+from fspo.llm.meter import Budget, Expected, Meter, Price
 from fspo.llm.requests import Reply, Request
 
 
@@ -26,37 +26,37 @@ def test_a_price_is_for_a_million_tokens():
 )
 def test_the_budget_is_never_exceeded(budget, asked):
     """Each asks for its most, and pays a share of it at some later time."""
-    meter = Meter(Price(input=1e4, output=1e5), Purse(budget))
+    meter = Meter(Price(input=1e4, output=1e5), Budget(budget))
     open_ones = []
     for characters, tokens, share in asked:
         wanted = request(characters, tokens)
         try:
-            open_ones.append((meter.promise(wanted), wanted, share))
+            open_ones.append((meter.reserve(wanted), wanted, share))
         except FspoError:
-            assert open_ones or meter.purse.spent + meter.price.at_most(wanted) > budget
+            assert open_ones or meter.budget.spent + meter.price.at_most(wanted) > budget
         if len(open_ones) > 2:
-            promised, paid, part = open_ones.pop(0)
+            reserved, paid, part = open_ones.pop(0)
             read, written = int(characters / 4 * part), int(paid.max_tokens * part)
             read = min(read, len(paid.messages[0][1]) // 3)
-            meter.settle(promised, paid, Reply("", "m", read, written))
-        assert meter.purse.spent + meter.purse.promised <= budget + 1e-6
+            meter.commit(reserved, paid, Reply("", "m", read, written))
+        assert meter.budget.spent + meter.budget.reserved <= budget + 1e-6
 
 
 def test_a_request_that_came_to_nothing_costs_nothing():
-    meter = Meter(Price(output=1e6), Purse(budget=10))
-    meter.settle(meter.promise(request(0, 10)), request(0, 10), None)
-    assert (meter.purse.spent, meter.purse.promised, meter.requests) == (0, 0, 0)
+    meter = Meter(Price(output=1e6), Budget(limit=10))
+    meter.commit(meter.reserve(request(0, 10)), request(0, 10), None)
+    assert (meter.budget.spent, meter.budget.reserved, meter.requests) == (0, 0, 0)
     with pytest.raises(FspoError, match=r"10 is used up: 0\.0000 spent.*may cost 11\.0000"):
-        meter.promise(request(0, 11))
+        meter.reserve(request(0, 11))
 
 
 def test_the_total_is_foreseen_from_what_answers_have_cost():
     meter = Meter(Price(output=1e6))
     expected = {"labels": Expected(100, 3.0), "answers": Expected(10, 7.0)}
-    assert meter.purse.projected(expected) == 100 * 3 + 10 * 7
+    assert meter.budget.projected(expected) == 100 * 3 + 10 * 7
     for _ in range(20):
-        meter.settle(0.0, request(0, 5, "labels"), Reply("", "m", 0, 2))
+        meter.commit(0.0, request(0, 5, "labels"), Reply("", "m", 0, 2))
     # Twenty labels cost two each: so will the other eighty. Answers are not known yet.
-    assert meter.purse.projected(expected) == 40 + 80 * 2 + 10 * 7
-    meter.purse.purposes["answers"].answered += 4  # known from another run
-    assert meter.purse.projected(expected) == 40 + 80 * 2 + 6 * 7
+    assert meter.budget.projected(expected) == 40 + 80 * 2 + 10 * 7
+    meter.budget.purposes["answers"].answered += 4  # known from another run
+    assert meter.budget.projected(expected) == 40 + 80 * 2 + 6 * 7

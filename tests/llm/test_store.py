@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from fspo.errors import FspoError
 from fspo.llm.build import Builder
-from fspo.llm.meter import Purse
+from fspo.llm.meter import Budget
 from fspo.llm.requests import Reply, Request, ask
-from fspo.llm.store import Remembered, Store
+from fspo.llm.store import CachedModel, Store
 from fspo.recipe import ModelRecipe
 
 texts = st.text(st.characters())  # half characters and control characters, too
@@ -95,23 +95,23 @@ def test_two_requests_have_one_key_only_if_they_ask_the_same(one, other):
 
 
 def test_the_same_request_is_asked_once_and_purposes_are_no_part_of_it(tmp_path):
-    model, purse = Counting(), Purse()
-    remembered = Remembered(model, Store(tmp_path / "s"), purse)
+    model, budget = Counting(), Budget()
+    remembered = CachedModel(model, Store(tmp_path / "s"), budget)
     asked = [question(0), question(1), question(0, "again"), question(0)]
     assert [r.text for r in ask(remembered, asked)] == [f"number {n}" for n in (0, 1, 0, 0)]
     assert len(model.asked) == 2
     ask(remembered, [question(1, "labels"), question(2)])
     assert len(model.asked) == 3
-    assert purse.purposes["labels"].answered == 1  # known, so that it is not reckoned with
+    assert budget.purposes["labels"].answered == 1  # known, so that it is not reckoned with
 
 
 def test_what_came_before_a_fault_is_kept_and_the_rest_is_asked_later(tmp_path):
     store = Store(tmp_path / "s")
     with pytest.raises(FspoError, match="out of order"):
-        ask(Remembered(Counting(fails_at=5), store), [question(n) for n in range(10)])
+        ask(CachedModel(Counting(fails_at=5), store), [question(n) for n in range(10)])
     assert len(store) == 4
     model = Counting()
-    ask(Remembered(model, store), [question(n) for n in range(10)])
+    ask(CachedModel(model, store), [question(n) for n in range(10)])
     assert [request.messages[0][1] for request in model.asked] == [
         f"number {n}" for n in range(4, 10)
     ]

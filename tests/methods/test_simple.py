@@ -51,8 +51,8 @@ def test_an_embedder_is_asked_for_each_text_once():
         asked.extend(texts)
         return pretend_embedder(texts)
 
-    once = vectors.remembered(embedder)
-    assert vectors.remembered(once) is once
+    once = vectors.cached(embedder)
+    assert vectors.cached(once) is once
     found = once(["b", "a", "b"])
     np.testing.assert_array_equal(found, pretend_embedder(["b", "a", "b"]))
     once(["c", "a"])

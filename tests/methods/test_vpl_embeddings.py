@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fspo import FspoError, Preference
 from fspo.learning.templates import blocks, neutralize
 from fspo.learning.tree_builder import Encoder
-from fspo.methods.vpl.embeddings import Asked, Remembered, both_answers, embed
+from fspo.methods.vpl.embeddings import Asked, CachedReader, both_answers, embed
 
 TOKENIZER = byte_tokenizer()
 MODELS = {family: small_model(family) for family in FAMILIES}
@@ -53,7 +53,7 @@ def test_what_is_remembered_is_read_once() -> None:
         seen.extend(some)
         return embed(MODELS["llama"], TOKENIZER, some)
 
-    remembered = Remembered(read)
+    remembered = CachedReader(read)
     found = torch.cat([remembered(asked[:4]), remembered(asked[4:])])
     torch.testing.assert_close(found, read(asked), atol=1e-5, rtol=1e-5)
     assert not found.requires_grad

@@ -14,7 +14,7 @@ from small_engine import Partial, Varied, run
 from fspo.errors import FspoError
 from fspo.llm.pretend import Pretend
 from fspo.llm.requests import Reply, Request
-from fspo.llm.store import Remembered, Store
+from fspo.llm.store import CachedModel, Store
 from fspo.preferences.reading import load_preferences
 
 
@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(folder, tm
 def test_a_second_run_asks_nothing_and_writes_the_same(folder, tmp_path):
     seen: list[Request] = []
     store = Store(tmp_path / "replies.sqlite")
-    model = Remembered(Pretend(seen.append), store)
+    model = CachedModel(Pretend(seen.append), store)
     run(folder, tmp_path / "out", model, refinements=2)
     first = (tmp_path / "out" / "preferences.parquet").read_bytes()
     asked = len(seen)

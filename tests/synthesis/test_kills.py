@@ -17,7 +17,7 @@ import sys, time
 from pathlib import Path
 from fspo.domains.described import load_described
 from fspo.llm.pretend import Pretend, pretend_embedder
-from fspo.llm.store import Remembered, Store
+from fspo.llm.store import CachedModel, Store
 from fspo.recipe import EngineRecipe
 from fspo.synthesis.engine import make
 from fspo.synthesis.stage import Cast
@@ -36,7 +36,7 @@ class Slow(Pretend):
 domain = load_described(str(folder))
 recipe = EngineRecipe(domain=str(folder), users=40, questions=30, answers_per_question=4,
                       preferences_per_user=12, refinements=3, grown_users=0.2)
-model = Remembered(Slow(), Store(out.with_name(out.name + ".replies.sqlite")))
+model = CachedModel(Slow(), Store(out.with_name(out.name + ".replies.sqlite")))
 make(recipe, domain, Cast(model, model, model_labeller(model, domain.guidelines)),
      pretend_embedder, out, 0)
 """

@@ -208,14 +208,14 @@ def _spent(builder: Builder) -> dict[str, Any]:
     Under `refused` stands how many a server would not give, by its reasons, if any.
     """
     meters = builder.meters.values()
-    for line in builder.purse.refusals_told():
+    for line in builder.budget.refusals_told():
         say(line)
-    refused = builder.purse.refusals()
+    refused = builder.budget.refusals()
     return ({"refused": refused} if refused else {}) | {
         "requests": sum(meter.requests for meter in meters),
         "input_tokens": sum(meter.input_tokens for meter in meters),
         "output_tokens": sum(meter.output_tokens for meter in meters),
-        "cost": builder.purse.spent,
+        "cost": builder.budget.spent,
     }
 
 

@@ -1,4 +1,4 @@
-"""Makes language models from recipes: all of them write to one store and pay from one purse."""
+"""Makes language models from recipes: all of them write to one store and pay from one budget."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from fspo.errors import FspoError
 from fspo.fingerprints import of_model_folder
 from fspo.llm.ensemble import Ensemble, Member
-from fspo.llm.meter import Meter, Price, Purse
+from fspo.llm.meter import Budget, Meter, Price
 from fspo.llm.requests import LanguageModel
-from fspo.llm.store import Remembered, Store
+from fspo.llm.store import CachedModel, Store
 from fspo.recipe import ModelRecipe
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Builder:
     def __init__(
         self, store: Store | None, budget: float | None = None, workers: int | None = None
     ) -> None:
-        """All models write to one store and spend from one purse.
+        """All models write to one store and spend from one budget.
 
         Args:
             store: keeps the replies; None to keep none.
@@ -34,7 +34,7 @@ class Builder:
         self._store = store
         self._workers = workers
         self._built: dict[str, LanguageModel] = {}
-        self.purse = Purse(budget)
+        self.budget = Budget(budget)
         self.meters: dict[tuple[str, Price], Meter] = {}
 
     def model(self, recipe: ModelRecipe) -> LanguageModel:
@@ -46,7 +46,7 @@ class Builder:
         settings = recipe.model_dump_json(exclude={"weight", "temperature"})
         if settings not in self._built:
             price = Price(recipe.price_in, recipe.price_out)
-            meter = self.meters.setdefault((recipe.model, price), Meter(price, self.purse))
+            meter = self.meters.setdefault((recipe.model, price), Meter(price, self.budget))
             model = _KINDS[recipe.kind](recipe, meter)
             if self._workers:
                 from fspo.llm.cluster import Clustered
@@ -54,7 +54,7 @@ class Builder:
                 model = Clustered(recipe, model.name, self._workers, meter)
             if self._store is not None:  # an empty one is not nothing
                 content = "" if recipe.kind == "openai" else of_model_folder(recipe.model)
-                model = Remembered(model, self._store, self.purse, content)
+                model = CachedModel(model, self._store, self.budget, content)
             self._built[settings] = model
         return self._built[settings]
 

@@ -29,7 +29,7 @@ class Clustered:
             recipe: the model; a key is read from the environment of each worker.
             name: the model's name, the same as without a cluster.
             workers: how many.
-            meter: counts what is asked; each worker may spend its share of the purse.
+            meter: counts what is asked; each worker may spend its share of the budget.
         """
         self._recipe = recipe
         self._name = name
@@ -50,14 +50,14 @@ class Clustered:
         if not requests:
             return
         plan = list(batches(requests, self._recipe.batch_size))
-        fault, purse = "", self._meter.purse
+        fault, budget = "", self._meter.budget
         for number, row in enumerate(self._rows(requests, plan)):
             replies = [
                 (plan[number][place], reply_of(said)) for place, said in json.loads(row["replies"])
             ]
             for place, reply in replies:
-                self._meter.settle(0.0, requests[place], reply)
-            purse.lose(row["lost"])
+                self._meter.commit(0.0, requests[place], reply)
+            budget.lose(row["lost"])
             fault = fault or row["fault"]
             # Half a batch of a local model is not what it would have written in a whole one.
             if replies and (len(replies) == len(plan[number]) or self._recipe.kind != "local"):
@@ -68,8 +68,8 @@ class Clustered:
     def _rows(self, requests: Sequence[Request], plan: Sequence[list[int]]) -> Iterator[Any]:
         ray = _joined(self._workers)
         items = [{"asked": json.dumps([asdict(requests[p]) for p in batch])} for batch in plan]
-        purse = self._meter.purse
-        share = None if purse.budget is None else (purse.budget - purse.spent) / self._workers
+        budget = self._meter.budget
+        share = None if budget.limit is None else (budget.limit - budget.spent) / self._workers
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
@@ -90,20 +90,20 @@ class Worker:
         from fspo.llm.build import Builder
 
         builder = Builder(None, budget)
-        self._purse = builder.purse
+        self._budget = builder.budget
         self._model: LanguageModel = builder.model(ModelRecipe.model_validate_json(recipe))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """The replies to a batch of requests, what went wrong, if anything, and money lost."""
         requests = [_request(fields) for fields in json.loads(row["asked"])]
         replies: list[tuple[int, Reply]] = []
-        fault, lost = "", self._purse.lost
+        fault, lost = "", self._budget.lost
         try:
             for group in self._model.answer(requests):
                 replies += group
         except FspoError as error:
             fault = str(error)
-        lost = self._purse.lost - lost
+        lost = self._budget.lost - lost
         return {"replies": json.dumps(replies), "fault": fault, "lost": lost}
 
 

@@ -76,7 +76,7 @@ class Endpoint:
             requests_per_minute: how many are started, at most; None for no limit.
             timeout: seconds to wait for an answer.
             tries: how often a request is tried.
-            meter: counts what is asked, and holds the purse.
+            meter: counts what is asked, and holds the budget.
         """
         self._model = model
         self._key = api_key
@@ -212,7 +212,7 @@ class Endpoint:
                 lost = getattr(error, "lost", lost)
                 fault = fault_of(error, self._key)
             finally:
-                self.meter.settle(place.promised, request, reply, lost)
+                self.meter.commit(place.reserved, request, reply, lost)
             now = asyncio.get_running_loop().time()
             if reply is None:
                 if fault.asks_to_slow_down:
@@ -297,7 +297,7 @@ class Endpoint:
     def _given_up(self, request: Request, fault: Fault, sure: bool) -> Reply:
         """Returns what stands for an answer to a request that gets none."""
         self._refusals.refuse(fault, sure)
-        self.meter.purse.purposes[request.purpose].answered += 1
+        self.meter.budget.purposes[request.purpose].answered += 1
         return Reply("", self._model, refused=_told(fault))
 
     def _refused(self, fault: Fault) -> FspoError:

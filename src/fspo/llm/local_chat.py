@@ -58,7 +58,7 @@ class LocalChat:
             asked = [requests[place] for place in batch]
             replies = self._choose(asked) if asked[0].choices else self._write(asked)
             for request, reply in zip(asked, replies, strict=True):
-                self._meter.settle(0.0, request, reply)
+                self._meter.commit(0.0, request, reply)
             yield list(zip(batch, replies, strict=True))
 
     def _prompts(self, requests: Sequence[Request]) -> list[list[int]]:

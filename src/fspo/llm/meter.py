@@ -62,45 +62,45 @@ class Expected(NamedTuple):
 
 
 @dataclass
-class Purse:
+class Budget:
     """The budget of a run, for all of its models together.
 
     Attributes:
-        budget: the most that may be spent; None for no limit.
+        limit: the most that may be spent; None for no limit.
         spent: what answers have cost so far.
-        promised: what the requests under way may still cost.
+        reserved: what the requests under way may still cost.
         lost: how much of `spent` came to no answer.
         purposes: what was spent on what.
         refused: by the request's key, why a server will not answer it.
         watch: is told of every payment.
     """
 
-    budget: float | None = None
+    limit: float | None = None
     spent: float = 0.0
-    promised: float = 0.0
+    reserved: float = 0.0
     lost: float = 0.0
     purposes: defaultdict[str, Spent] = field(default_factory=lambda: defaultdict(Spent))
     refused: dict[bytes, str] = field(default_factory=dict)
-    watch: Callable[[Purse], None] = lambda purse: None
+    watch: Callable[[Budget], None] = lambda budget: None
 
-    def promise(self, cost: float) -> None:
+    def reserve(self, cost: float) -> None:
         """Sets aside what a request may cost.
 
         Raises:
             FspoError: if the budget does not allow it.
         """
         # Not `>`: what cannot be compared, such as a price without end, is not allowed either.
-        if self.budget is not None and not self.spent + self.promised + cost <= self.budget:
+        if self.limit is not None and not self.spent + self.reserved + cost <= self.limit:
             raise FspoError(
-                f"the budget of {self.budget:g} is used up: {self.spent:.4f} spent, "
-                f"{self.promised:.4f} set aside, and the next request may cost {cost:.4f}. "
+                f"the budget of {self.limit:g} is used up: {self.spent:.4f} spent, "
+                f"{self.reserved:.4f} set aside, and the next request may cost {cost:.4f}. "
                 "All answers are kept: raise the budget and run again to go on."
             )
-        self.promised += cost
+        self.reserved += cost
 
-    def release(self, promised: float) -> None:
+    def release(self, reserved: float) -> None:
         """Takes back what was set aside."""
-        self.promised = max(0.0, self.promised - promised)  # rounding may leave less than none
+        self.reserved = max(0.0, self.reserved - reserved)  # rounding may leave less than none
 
     def pay(self, purpose: str, cost: float) -> None:
         """Pays for an answer."""
@@ -147,42 +147,42 @@ class Meter:
     """The requests to one model and their cost."""
 
     price: Price = Price()
-    purse: Purse = field(default_factory=Purse)
+    budget: Budget = field(default_factory=Budget)
     requests: int = 0
     retries: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
 
-    def promise(self, request: Request) -> float:
+    def reserve(self, request: Request) -> float:
         """Sets aside what `request` may cost, and returns it."""
         cost = self.price.at_most(request)
-        self.purse.promise(cost)
+        self.budget.reserve(cost)
         return cost
 
-    def settle(
+    def commit(
         self,
-        promised: float,
+        reserved: float,
         request: Request,
         reply: Reply | None,
         lost: tuple[int, int] = (0, 0),
     ) -> None:
-        """Counts an answer, for which `promised` was set aside.
+        """Counts an answer, for which `reserved` was set aside.
 
         Args:
-            promised: what was set aside.
+            reserved: what was set aside.
             request: what was asked.
             reply: the answer; None if there was none.
             lost: tokens read and written without an answer that could be used, to be paid for.
         """
-        self.purse.release(promised)
+        self.budget.release(reserved)
         if reply is None:
             self.input_tokens += lost[0]
             self.output_tokens += lost[1]
             if lost != (0, 0):
-                self.purse.lose(self.price.of(*lost))
+                self.budget.lose(self.price.of(*lost))
             return
         self.requests += 1
         self.input_tokens += reply.input_tokens
         self.output_tokens += reply.output_tokens
         cost = self.price.of(reply.input_tokens, reply.output_tokens)
-        self.purse.pay(request.purpose, cost)
+        self.budget.pay(request.purpose, cost)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fspo.errors import FspoError
 from fspo.files import make_private
-from fspo.llm.meter import Purse
+from fspo.llm.meter import Budget
 from fspo.llm.requests import LanguageModel, Reply, Request, reply_of
 
 _AT_ONCE = 500  # keys in one look-up
@@ -107,24 +107,24 @@ class Store:
             ) from error
 
 
-class Remembered:
+class CachedModel:
     """A model that is asked only what the store does not know."""
 
     def __init__(
-        self, model: LanguageModel, store: Store, purse: Purse | None = None, content: str = ""
+        self, model: LanguageModel, store: Store, budget: Budget | None = None, content: str = ""
     ) -> None:
         """Asks the model of that name and content.
 
         Args:
             model: who is asked.
             store: keeps the replies.
-            purse: is told of what need not be paid for again.
+            budget: is told of what need not be paid for again.
             content: the model's fingerprint, where it may change under its name.
         """
         self._model = model
         self._content = content
         self._store = store
-        self._purse = purse or Purse()
+        self._budget = budget or Budget()
 
     @property
     def name(self) -> str:
@@ -134,7 +134,7 @@ class Remembered:
     def answer(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Reply]]]:
         """Yields what is known, then what the model says; the same request is asked once.
 
-        That a server will not answer a request is kept, too, and told to the purse.
+        That a server will not answer a request is kept, too, and told to the budget.
         """
         places: dict[bytes, list[int]] = {}
         known_as = " ".join([self.name, *([self._content] if self._content else [])])
@@ -142,7 +142,7 @@ class Remembered:
             places.setdefault(request.key(known_as), []).append(place)
         known = self._store.get(list(places))
         for key in known:
-            self._purse.purposes[requests[places[key][0]].purpose].answered += 1
+            self._budget.purposes[requests[places[key][0]].purpose].answered += 1
         self._note_refusals(known.items())
         if known:
             yield [(place, reply) for key, reply in known.items() for place in places[key]]
@@ -155,6 +155,6 @@ class Remembered:
             yield [(place, reply) for key, reply in replies for place in places[key]]
 
     def _note_refusals(self, replies: Iterable[tuple[bytes, Reply]]) -> None:
-        self._purse.refused |= {
+        self._budget.refused |= {
             key: f"{reply.model}: {reply.refused}" for key, reply in replies if reply.refused
         }

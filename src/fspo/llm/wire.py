@@ -20,7 +20,7 @@ class StoppedError(Exception):
 class Place(NamedTuple):
     """A place on the wire: the money that is set aside for it, and when it was taken."""
 
-    promised: float
+    reserved: float
     started: float
 
 
@@ -55,12 +55,12 @@ class Wire:
         """
         async with self._line:  # one after the other; only the first looks whether it may start
             await self._start()
-            promised = await self._promise(request, meter)
+            reserved = await self._reserve(request, meter)
             started = asyncio.get_running_loop().time()
             self._pace.start(started)
             self.busy += 1
         try:
-            yield Place(promised, started)
+            yield Place(reserved, started)
         finally:
             self.busy -= 1
             self._settled.set()  # wakes who waits for a place or money; the next wait for the next
@@ -85,10 +85,10 @@ class Wire:
                 return
         raise StoppedError
 
-    async def _promise(self, request: Request, meter: Meter) -> float:
+    async def _reserve(self, request: Request, meter: Meter) -> float:
         while True:
             try:
-                return meter.promise(request)
+                return meter.reserve(request)
             except FspoError:
                 if not self.busy:  # nobody will give anything back
                     raise

@@ -16,7 +16,7 @@ from fspo.judging.model_judge import model_labeller
 from fspo.judging.verdicts import Judge
 from fspo.llm.build import Builder
 from fspo.llm.embedding import MiniLM
-from fspo.llm.meter import Price, Purse
+from fspo.llm.meter import Budget, Price
 from fspo.llm.store import Store
 from fspo.recipe import RECIPES, EngineRecipe, read_recipe
 from fspo.synthesis.engine import make
@@ -86,11 +86,11 @@ def run_described(
         builder = Builder(store, recipe.budget, workers)
         cast = cast_of(recipe, domain, builder)
         if any(price != Price() for _, price in builder.meters):
-            _tell_of_spending(recipe, builder.purse, seed)
+            _tell_of_spending(recipe, builder.budget, seed)
         figures = make(recipe, domain, cast, MiniLM(), out, seed)
     finally:
         store.close()
-    for line in builder.purse.refusals_told():
+    for line in builder.budget.refusals_told():
         say(line)
     cost = [
         {
@@ -102,24 +102,24 @@ def run_described(
         }
         for (name, _), meter in builder.meters.items()
     ]
-    return figures | {"cost": {"spent": round(builder.purse.spent, 6), "models": cost}}
+    return figures | {"cost": {"spent": round(builder.budget.spent, 6), "models": cost}}
 
 
-def _tell_of_spending(recipe: EngineRecipe, purse: Purse, seed: int) -> None:
+def _tell_of_spending(recipe: EngineRecipe, budget: Budget, seed: int) -> None:
     """Says what the run may cost, now and every while, as far as it can be foreseen."""
     from fspo.synthesis.preview import expected
 
     ahead = expected(recipe, seed)
-    say(f"This may cost {purse.projected(ahead):.2f}, less what is known already.")
+    say(f"This may cost {budget.projected(ahead):.2f}, less what is known already.")
     last = monotonic()
 
-    def tell(purse: Purse) -> None:
+    def tell(budget: Budget) -> None:
         nonlocal last
         if monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = monotonic()
-            say(f"Spent {purse.spent:.2f} of about {purse.projected(ahead):.2f}")
+            say(f"Spent {budget.spent:.2f} of about {budget.projected(ahead):.2f}")
 
-    purse.watch = tell
+    budget.watch = tell
 
 
 def cast_of(recipe: EngineRecipe, domain: Described, builder: Builder) -> Cast:
@@ -144,4 +144,4 @@ def cast_of(recipe: EngineRecipe, domain: Described, builder: Builder) -> Cast:
     else:
         labeller = model_labeller(builder.model(recipe.labeller), domain.guidelines)
     writer, thinker = builder.ensemble(recipe.writers), builder.model(recipe.thinker)
-    return Cast(writer, thinker, labeller, builder.purse.refusals)
+    return Cast(writer, thinker, labeller, builder.budget.refusals)

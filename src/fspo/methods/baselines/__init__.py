@@ -10,7 +10,7 @@ import numpy as np
 
 from fspo.errors import FspoError
 from fspo.methods.baselines.simple import EmbeddingLogistic, Longer, Majority, Nearest
-from fspo.methods.baselines.vectors import Remembered, remembered
+from fspo.methods.baselines.vectors import CachedEmbedder, cached
 from fspo.methods.method import Floats, Predictor
 from fspo.preferences.records import Preference, Preferences, User
 
@@ -51,11 +51,11 @@ class Training:
         self.preferences, self.seed = preferences, seed
 
     @cached_property
-    def embed(self) -> Remembered:
+    def embed(self) -> CachedEmbedder:
         """The embedded sentence model; each text is embedded once for all baselines."""
         from fspo.llm.embedding import MiniLM
 
-        return remembered(MiniLM())
+        return cached(MiniLM())
 
     def generator(self) -> np.random.Generator:
         """Draws the same for each baseline, whichever others there are."""

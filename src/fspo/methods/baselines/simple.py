@@ -18,9 +18,9 @@ from fspo.llm.embedding import Embedder
 from fspo.methods.baselines.vectors import (
     Floats,
     Sample,
+    cached,
     draw_samples,
     hold_out,
-    remembered,
     responses,
 )
 from fspo.preferences.logistic import fit_logistic, log_loss
@@ -112,7 +112,7 @@ class Nearest:
     def __init__(
         self, training: Preferences, embedder: Embedder, generator: np.random.Generator
     ) -> None:
-        self._embed = remembered(embedder)
+        self._embed = cached(embedder)
         self._embed(responses(training_rows(training)))
         samples = draw_samples(training, generator)
         fits = []
@@ -160,7 +160,7 @@ class EmbeddingLogistic:
     ) -> None:
         """`population` says whether the shots shift weights that training users share."""
         self.name = "logistic, population and shots" if population else "logistic on the shots"
-        self._embed = remembered(embedder)
+        self._embed = cached(embedder)
         self._embed(responses(training_rows(training)))
         self._weights = np.zeros(self._embed([]).shape[1])
         if not population:

@@ -14,7 +14,7 @@ from fspo.preferences.records import Preference, Preferences
 Floats = NDArray[np.float64]
 
 
-class Remembered:
+class CachedEmbedder:
     """An embedder that embeds each text once, however often it is asked for."""
 
     def __init__(self, embedder: Embedder) -> None:
@@ -30,9 +30,9 @@ class Remembered:
         return np.stack([self._rows[text] for text in texts]) if texts else found
 
 
-def remembered(embedder: Embedder) -> Remembered:
+def cached(embedder: Embedder) -> CachedEmbedder:
     """`embedder` itself where it remembers already, so that several predictors can share one."""
-    return embedder if isinstance(embedder, Remembered) else Remembered(embedder)
+    return embedder if isinstance(embedder, CachedEmbedder) else CachedEmbedder(embedder)
 
 
 @dataclass(frozen=True)

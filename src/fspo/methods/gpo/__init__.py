@@ -24,9 +24,9 @@ from fspo.llm.embedding import Embedder
 from fspo.methods.baselines.vectors import (
     Floats,
     Sample,
+    cached,
     draw_samples,
     hold_out,
-    remembered,
 )
 from fspo.preferences.records import Preference, Preferences, User, training_rows
 
@@ -43,7 +43,7 @@ class Gpo:
 
     def __init__(self, network: Network, embedder: Embedder) -> None:
         self._network = network.eval()
-        self._embed = remembered(embedder)
+        self._embed = cached(embedder)
 
     def log_odds(
         self, shots: Sequence[Preference], targets: Sequence[Preference], user: User
@@ -112,7 +112,7 @@ def train_gpo(
 
     texts = sorted({text for p in training_rows(preferences) for text in _texts(p)})
     places = {text: place for place, text in enumerate(texts)}
-    embed = remembered(embedder)
+    embed = cached(embedder)
     vectors = torch.from_numpy(embed(texts))
     generator = np.random.default_rng(seed)
     training, validation = hold_out(preferences, generator, most_shots)

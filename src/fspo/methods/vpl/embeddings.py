@@ -33,7 +33,7 @@ class Asked(NamedTuple):
 Read = Callable[[Sequence[Asked]], "Tensor"]  # answers to float32 (answers, width)
 
 
-class Remembered:
+class CachedReader:
     """Reads answers with a model that does not learn, and each different answer only once."""
 
     def __init__(self, read: Read) -> None:

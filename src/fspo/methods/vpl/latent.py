@@ -26,7 +26,7 @@ from torch.nn.functional import logsigmoid
 from fspo.errors import FspoError
 from fspo.learning.policy import check_base, read_settings
 from fspo.methods.vpl import VplSettings
-from fspo.methods.vpl.embeddings import Asked, Read, Remembered, both_answers, embed
+from fspo.methods.vpl.embeddings import Asked, CachedReader, Read, both_answers, embed
 from fspo.models import load_model
 from fspo.preferences.records import Preference
 
@@ -202,5 +202,5 @@ def load_vpl(folder: str | Path) -> VplModel:
         raise FspoError(
             f"{path}: cannot be used with model {written['model']!r}: {str(error).splitlines()[0]}"
         ) from error
-    read = Remembered(partial(embed, model, tokenizer, template=written["template"]))
+    read = CachedReader(partial(embed, model, tokenizer, template=written["template"]))
     return VplModel(model, tokenizer, reward, settings, read)

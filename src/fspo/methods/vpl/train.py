@@ -33,7 +33,7 @@ from fspo.learning.trainer import ProgressLog
 from fspo.learning.weights import load_weights, save_weights, whole_files
 from fspo.locks import only_run
 from fspo.methods.vpl import VplSettings
-from fspo.methods.vpl.embeddings import Read, Remembered, both_answers, embed
+from fspo.methods.vpl.embeddings import CachedReader, Read, both_answers, embed
 from fspo.methods.vpl.latent import WEIGHTS, Bound, LatentReward, width
 from fspo.models import load_model
 from fspo.preferences.records import Preference, Preferences
@@ -244,7 +244,7 @@ def _learner(
         max_length=recipe.max_length,
     )
     if settings.frozen:
-        read = _all_read(Remembered(read), preferences)
+        read = _all_read(CachedReader(read), preferences)
     return Learner(reward, read, learning, settings.kl)
 
 
@@ -257,7 +257,7 @@ def _drawn(episodes: EpisodeDataset) -> Preferences:
     return Preferences({user: list(own) for user, own in by_user.items()})
 
 
-def _all_read(read: Remembered, preferences: Preferences) -> Remembered:
+def _all_read(read: CachedReader, preferences: Preferences) -> CachedReader:
     """`read`, which knows all answers by now: in this order, so that a resumed run rounds alike."""
     asked = [one for user, own in preferences.by_user.items() for one in both_answers(user, own)]
     different = list({(one.prompt, one.answer): one for one in asked}.values())
