@@ -70,10 +70,11 @@ class Trial:
     def __init__(self, settings: Settings, whole: Mapping[str, Any]) -> None:
         self._settings, self._whole = settings, whole
         self._found: set[str] = set()
+        self._sent: dict[str, Any] = {}
 
     @property
     def body(self) -> dict[str, Any]:
-        """Returns what to send, as far as it is known by now."""
+        """Returns what to send, as far as it is known by now; `leaves_out` judges by it."""
         body: dict[str, Any] = {}
         for name, value in self._whole.items():
             if name in _LENGTHS:
@@ -82,13 +83,15 @@ class Trial:
                     body[left[0]] = value
             elif not self._leaves(_PART_OF.get(name, name), value):
                 body[name] = value
+        self._sent = body
         return body
 
     def leaves_out(self, fault: Fault) -> bool:
         """Returns whether the server refuses something by name that the next `body` is without."""
         if not fault.is_of_settings:
             return False
-        sent = self.body
+        # Not what would be sent now: another request may have found the same out meanwhile.
+        sent = self._sent
         for told in (" ".join(fault.fields), fault.words):
             for name, pattern in _PATTERNS.items():
                 if name in sent and pattern.search(told):
